@@ -1,0 +1,45 @@
+/*
+ * base: the words every room may use.
+ *
+ * Owns:       nothing; no state, no function with a side effect.
+ * Promises:   every name here means the same in every file.
+ * Guarded by: nothing to guard.
+ * Never:      includes another header of tarn.
+ */
+#ifndef TARN_BASE_H
+#define TARN_BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+#define COLD     __attribute__((cold, noinline))
+#define NOINLINE __attribute__((noinline))
+#define INLINE   static inline __attribute__((always_inline))
+#define EXPORT   __attribute__((visibility("default")))
+
+/* The destructive interference size of the machines we know: two threads writing inside one line fight. */
+#define CACHE_LINE 64
+
+/* What the ABI asks of malloc: every block is aligned for any scalar type. */
+#define BLOCK_ALIGN ((size_t)16)
+
+/* `align` is a power of two. */
+#define ALIGN_UP(n, align)   (((n) + ((align)-1)) & ~((align)-1))
+#define ALIGN_DOWN(n, align) ((n) & ~((align)-1))
+#define IS_POWER_OF_2(n)     ((n) != 0 && ((n) & ((n)-1)) == 0)
+
+#define ARRAY_LENGTH(a)               (sizeof(a) / sizeof((a)[0]))
+#define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
+
+/*
+ * A counter that one thread (or the holder of one lock) writes and anyone may read: the reader sees some
+ * recent value, never a torn one, and nobody pays for it: both compile to a plain load or store.
+ */
+#define READ_ONCE(x)     __atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+
+#endif

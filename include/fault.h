@@ -1,0 +1,36 @@
+/*
+ * fault: what the program did wrong, told.
+ *
+ * Owns:       the wording of every report, and the memory of what was reported already.
+ * Promises:   by TARN_MISUSE: nothing; one line, once for each kind (a foreign pointer: the first time only); or
+ *             the line, a backtrace, and SIGABRT. A report allocates nothing.
+ * Guarded by: atomic flags.
+ * Never:      runs with a lock of ours held, and never acts on the pointer.
+ */
+#ifndef TARN_FAULT_H
+#define TARN_FAULT_H
+
+#include "base.h"
+
+enum fault_kind {
+    FAULT_FOREIGN,    /* not from tarn, nor from its jemalloc */
+    FAULT_INSIDE,     /* inside a block, not its start */
+    FAULT_TWICE,      /* free already */
+    FAULT_FREE_SPACE, /* tarn's address range, but no block there now */
+    FAULT_KINDS
+};
+
+struct fault {
+    enum fault_kind kind;
+    const char *call;     /* "free", "realloc", ... or "flush" where it was found later */
+    const void *pointer;  /* as given */
+    size_t pool_size;     /* block size of the pool it lies in; 0: none, or large */
+    const void *expected; /* where the block starts; NULL: not known */
+};
+
+void fault_report(const struct fault *f);
+
+/* How many of each kind so far. Any time, signal-safe. */
+uint64_t fault_count(enum fault_kind kind);
+
+#endif

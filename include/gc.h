@@ -1,0 +1,36 @@
+/*
+ * gc: giving memory back.
+ *
+ * Owns:       whose turn it is to collect, and whether a collection is wished for.
+ * Promises:   one collector at a time; who comes second waits for it and does not collect again; each pool keeps
+ *             min(minavail, free) blocks; the caller's own cache is drained, other threads drain theirs at their
+ *             next malloc or free (thread_recall).
+ * Guarded by: LOCK_GC for the turn, released while collecting; pools' locks one at a time.
+ * Never:      starts with a lock of ours held: there is no "held pool" to skip, and the lock order checks it.
+ */
+#ifndef TARN_GC_H
+#define TARN_GC_H
+
+#include "base.h"
+#include "pool.h"
+
+/* Collects, or waits for the collection that is on. Returns bytes given back to the kernel by this call (0 where
+   it only waited). Not for signal handlers. */
+size_t gc_run(void);
+
+/* Wishes for a collection at the next slow path of any thread, and makes the calling thread's next malloc or free
+   such a one. Async-signal-safe. */
+void gc_request(void);
+
+/* On every slow path: serves a wish, takes part in a recall. Cheap when there is neither. */
+void gc_attend(void);
+
+/* Acts on what a pool found out: releases slabs, purges the region where it says so, reports bad pointers. */
+void gc_news(struct pool_news *news);
+
+/* fork. */
+void gc_lock(void);
+void gc_unlock(void);
+void gc_reset_lock(void);
+
+#endif

@@ -1,0 +1,62 @@
+/*
+ * heap: chooses who serves a request: the cache, or large.
+ *
+ * Owns:       the rule "fails -> gc once -> retry once -> NULL", realloc, alignment, usable sizes.
+ * Promises:   every block is aligned to BLOCK_ALIGN; NULL only after a collection and a retry; a pointer that is
+ *             not a block's start is reported, and left alone.
+ * Guarded by: nothing of its own.
+ * Never:      sets errno (preload/ does), never keeps a lock.
+ *
+ * Hot path budget, x86-64: heap_alloc and heap_free at most 17 instructions each, no call, no atomic
+ * read-modify-write, no touch of the block (tests/golden/hotpath.txt).
+ */
+#ifndef TARN_HEAP_H
+#define TARN_HEAP_H
+
+#include "base.h"
+#include "cache.h"
+#include "region.h"
+#include "sizeclass.h"
+
+/* Starts tarn: settings, classes, region, pools. Once; called by the first miss, or by preload's constructor. */
+void heap_start(void);
+
+void *heap_alloc_slow(size_t n);
+void heap_free_slow(void *p, const char *call);
+
+/* A block of at least `n` bytes; NULL: n > PTRDIFF_MAX, or no memory. Preload's malloc is this, plus errno. */
+INLINE void *heap_alloc(size_t n)
+{
+    if (likely(n <= pooled_max)) {
+        void *p = cache_pop(cache_self, class_of(n));
+        if (likely(p != NULL))
+            return p;
+    }
+    return heap_alloc_slow(n);
+}
+
+/* Takes back a block; NULL is none. `call` names the caller in a report. */
+INLINE void heap_free(void *p, const char *call)
+{
+    if (likely(cache_push(cache_self, region_class(p), p)))
+        return;
+    heap_free_slow(p, call);
+}
+
+/* `n` zeroed bytes. */
+void *heap_alloc_zeroed(size_t n);
+
+/* `n` bytes at a multiple of `align`, a power of two of any size. */
+void *heap_alloc_aligned(size_t align, size_t n);
+
+/* As realloc(p, n) for p != NULL and n > 0: same place if the class stays, or if it shrinks to no less than half;
+   NULL: no memory, and `p` is as it was; a bad `p` is reported, and NULL. */
+void *heap_realloc(void *p, size_t n);
+
+/* Bytes that may be written at `p`; 0 if it is NULL or not a block of ours. Stable until realloc or free. */
+size_t heap_usable(const void *p);
+
+/* Runs every room's _check(). For tests and debug builds; call while no other thread allocates. */
+void heap_check(void);
+
+#endif

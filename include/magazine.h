@@ -1,0 +1,37 @@
+/*
+ * magazine: a small fixed array of block pointers, the only shape in which blocks travel.
+ *
+ * Owns:       the array; the blocks in it belong to whoever holds the magazine.
+ * Promises:   a full magazine goes between a cache and a depot whole: O(1) under the pool's lock.
+ * Guarded by: whoever holds it: a cache (its thread), or a depot (its pool's lock).
+ * Never:      touches a block: what is cold stays cold. (Lists threaded through the blocks lost by up to 9 times
+ *             where blocks are cold: each pop waits for a cache miss.)
+ *
+ *     0 <= count <= class_table[class].batch
+ *
+ * Idea: Bonwick and Adams, "Magazines and Vmem", USENIX 2001.
+ */
+#ifndef TARN_MAGAZINE_H
+#define TARN_MAGAZINE_H
+
+#include "base.h"
+
+struct magazine {
+    struct magazine *next; /* in a depot or in a cache's stack */
+    uint32_t count;        /* blocks in it; stale while loaded: then the cache's level is the truth */
+    uint32_t batch;        /* slots it has */
+    void *slot[];          /* slot[count - 1] is the next to go */
+};
+
+/* An empty magazine of `batch` slots; NULL if there is no memory. */
+struct magazine *magazine_new(unsigned batch);
+
+void magazine_delete(struct magazine *m);
+
+/* The most slots, 2^k * 8 - 16 bytes each to fill a piece of meta exactly, whose blocks of `size` bytes stay
+   within `bytes`; at least MAGAZINE_MIN. */
+unsigned magazine_batch(size_t size, size_t bytes);
+
+enum { MAGAZINE_MIN = 6, MAGAZINE_MAX = 126 };
+
+#endif

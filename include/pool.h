@@ -1,0 +1,96 @@
+/*
+ * pool: all memory of one class behind one lock.
+ *
+ * Owns:       a depot of full magazines, the slabs of the class with their bitmaps, the counters.
+ * Promises:   a magazine goes in or out in O(1) while the depot has any; `allocated` and `used` are exact.
+ * Guarded by: LOCK_POOL of that pool; counters may be read by anyone at any time (READ_ONCE).
+ * Never:      calls up, asks the kernel, touches a block, or allocates with its lock held: what it finds out on
+ *             the way (a bad pointer, an empty slab) it returns as news, to be acted on after the lock.
+ *
+ *     allocated == sum of slab.blocks              blocks that exist
+ *     out       == sum of slab.used                blocks that are not in a bitmap
+ *     used      == out - blocks in the depot       with threads: in the program's hands or in a cache
+ *     used <= allocated;  failed counts refusals of memory: 1 for a request that gc rescued, 2 for a lost one
+ *
+ * The model is HAProxy's pools; names and meaning of the six counters are theirs.
+ */
+#ifndef TARN_POOL_H
+#define TARN_POOL_H
+
+#include "base.h"
+#include "list.h"
+#include "lock.h"
+#include "magazine.h"
+#include "sizeclass.h"
+#include "slab.h"
+
+struct pool {
+    /* Read mostly: fixed at start. */
+    unsigned id;
+    uint64_t minavail; /* gc leaves at least as many free blocks, as far as there are */
+    uint64_t limit;    /* most blocks that may be allocated; 0: no limit */
+    uint64_t users;
+
+    /* Under the lock, on lines of their own. */
+    struct lock lock __attribute__((aligned(CACHE_LINE)));
+    uint64_t allocated, used, failed;
+    struct magazine *depot;  /* full ones, the last given first */
+    struct magazine *spares; /* empty ones */
+    uint32_t depot_count, depot_max, spare_count;
+    struct list partial; /* slabs with free blocks, not empty; the one to take from first */
+    struct list empty;   /* slabs with nothing out */
+    uint32_t empty_count, slabs;
+};
+
+/* A pool for each class of class_table. */
+extern struct pool pools[CLASS_POOLS];
+
+enum { POOL_NEWS = 8 };
+
+/* What a call found out; to be acted on when no lock is held. */
+struct pool_news {
+    struct list surplus; /* empty slabs, unlinked: region_release_slab each */
+    unsigned bad_count;  /* bad pointers; the first POOL_NEWS are named */
+    struct {
+        void *block;
+        enum slab_verdict verdict;
+    } bad[POOL_NEWS];
+};
+
+void pool_news_init(struct pool_news *news);
+
+/* Readies pools[1 .. class_count]. Once, before any other call. */
+void pool_start(void);
+
+/*
+ * A magazine with at least one block for the empty one in `m`: a full one out of the depot, or `m` itself, filled
+ * from the slabs, lowest address first within each. NULL if there is neither: the caller claims a slab and hands
+ * it in by pool_add_slab. `want` bounds how many come from slabs.
+ */
+struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
+
+/*
+ * Gives the blocks of `m` back. Returns an empty magazine for it (`m` itself, or another), or NULL where `m`
+ * went to the depot and there was no spare.
+ */
+struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
+
+/* Makes a described slab the pool's. */
+void pool_add_slab(struct pool *p, struct slab *s);
+
+/* Counts one refusal of memory. */
+void pool_fail(struct pool *p);
+
+/*
+ * Returns every depot magazine's blocks to the slabs, and unlinks the empty slabs into `news`, as long as the
+ * blocks still free (allocated - used) stay at or above minavail. Spare magazines are deleted after the lock.
+ */
+void pool_collect(struct pool *p, struct pool_news *news);
+
+/* What region_slab(p) and its pool know of a block, for a report: true if it is out now. Takes the pool's lock. */
+bool pool_block_is_out(const void *block);
+
+/* The invariants above; takes the lock. */
+void pool_check(struct pool *p);
+
+#endif

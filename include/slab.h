@@ -1,0 +1,61 @@
+/*
+ * slab: an aligned run of blocks of one class, described out of line.
+ *
+ * Owns:       which of its blocks are free: a bitmap, one bit a block, 1 = free.
+ * Promises:   free blocks leave in address order; a block that comes back wrongly changes nothing and is named.
+ * Guarded by: the lock of the pool that holds the slab.
+ * Never:      touches a block, locks, allocates, or asks the kernel.
+ *
+ *     used + popcount(bits) == blocks
+ *     word  <= first word of bits that is not zero
+ *
+ * Out of line, because a program that overruns a block must not reach our books, and because 64-byte headers at
+ * the same offset of every slab would fight for the same cache sets.
+ */
+#ifndef TARN_SLAB_H
+#define TARN_SLAB_H
+
+#include "base.h"
+#include "list.h"
+
+struct slab {
+    struct list link; /* in its pool's lists */
+    uint64_t *bits;   /* one bit a block */
+    char *base;       /* first block */
+    uint32_t used;    /* blocks that are out */
+    uint32_t blocks;  /* blocks in all */
+    uint32_t inverse; /* of the block size (sizeclass.h) */
+    uint32_t size;    /* of a block */
+    uint8_t pool;     /* class id */
+    uint8_t word;     /* search starts here: 64 words at the most */
+    uint16_t units;   /* of the region */
+};
+
+enum slab_verdict {
+    SLAB_OK,
+    SLAB_MISALIGNED, /* inside the slab, but not where a block starts */
+    SLAB_NOT_OUT     /* a block that is free already: given back twice */
+};
+
+/* Words that the bitmap of a slab of `blocks` blocks needs. */
+INLINE size_t slab_words(unsigned blocks)
+{
+    return (blocks + 63) / 64;
+}
+
+/* Describes a slab of class `pool` at `base`, all free, with `bits` for its bitmap. First touch of both: no lock. */
+void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits);
+
+/* Moves up to `n` free blocks, lowest address first, into out[0..n) downwards: out[n - 1] gets the lowest, so
+   that a magazine hands them out in ascending order. Fewer than n fill the top end. Returns how many. */
+unsigned slab_take(struct slab *s, void **out, unsigned n);
+
+/* Takes one block back. */
+enum slab_verdict slab_give(struct slab *s, void *block);
+
+/* Where the block that contains `p` (inside the slab) starts; NULL in the tail behind the last block. */
+void *slab_block_of(const struct slab *s, const void *p);
+
+void slab_check(const struct slab *s);
+
+#endif

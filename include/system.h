@@ -1,0 +1,47 @@
+/*
+ * system: the only door to the kernel's memory.
+ *
+ * Owns:       how memory is asked for and given back; the count of what we hold mapped.
+ * Promises:   a refusal is a value (NULL or false), never a crash; errno is left as the kernel set it, and
+ *             preload/ keeps the program's.
+ * Guarded by: nothing; every call is one system call or none, safe from any thread and in a signal handler.
+ * Never:      is called with a lock of ours held (debug builds check).
+ *
+ * Tests link tests/fake/fake_system.c instead of system.c: the same door, which refuses on order.
+ */
+#ifndef TARN_SYSTEM_H
+#define TARN_SYSTEM_H
+
+#include "base.h"
+
+/* Bytes in a page: a power of two, asked of the kernel at run time. */
+size_t system_page(void);
+
+/* Fresh zeroed, readable and writable private memory of `bytes` (a multiple of the page), anywhere; NULL if
+   refused. */
+void *system_map(size_t bytes);
+
+enum system_map_result {
+    SYSTEM_MAPPED,
+    SYSTEM_OCCUPIED, /* something else lies there: ask elsewhere */
+    SYSTEM_REFUSED   /* no memory, or a limit */
+};
+
+/* The same, exactly at `at` (page-aligned). Replaces nothing that is there already. */
+enum system_map_result system_map_at(void *at, size_t bytes);
+
+void system_unmap(void *at, size_t bytes);
+
+/* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
+bool system_discard(void *at, size_t bytes);
+
+/* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
+size_t system_resident(const void *at, size_t bytes);
+
+/* The tightest of RLIMIT_AS and RLIMIT_DATA in bytes; SIZE_MAX if neither limits. */
+size_t system_limit(void);
+
+/* Physical memory of the machine, bytes. */
+size_t system_memory(void);
+
+#endif

@@ -1,0 +1,44 @@
+/*
+ * thread: a thread's cache, from its first miss to its end.
+ *
+ * Owns:       the registry of caches (memory that is never unmapped: readers may walk it at any time), and the
+ *             thread's pointers to its own.
+ * Promises:   the cache of a dead thread is empty and goes to the next one born; malloc and free still work in
+ *             whatever runs after our destructor: block by block, straight from the pools.
+ * Guarded by: LOCK_THREADS for the registry; a thread's own pointers are its own, but others may turn cache_self
+ *             to cache_none (thread_recall), which its owner takes as a wish to be looked after.
+ * Never:      starts a thread.
+ */
+#ifndef TARN_THREAD_H
+#define TARN_THREAD_H
+
+#include "base.h"
+#include "cache.h"
+
+/* The calling thread's cache, made now if it has none; NULL after its end, or without memory. Puts cache_self
+   right if a recall turned it. */
+struct cache *thread_cache(void);
+
+/* Readies the pthread key. Once, early. */
+void thread_start(void);
+
+/* Makes every living thread's next malloc or free take the slow path, where it calls thread_attend. */
+void thread_recall(void);
+
+/* The same for the calling thread alone; async-signal-safe, takes no lock. */
+void thread_recall_self(void);
+
+/* Calls visit(cache, context) for each cache ever made, dead ones (empty) too. Takes no lock: levels may change
+   meanwhile, memory does not vanish. */
+void thread_each(void (*visit)(const struct cache *, void *), void *context);
+
+/* Threads that have a cache now. */
+unsigned thread_count(void);
+
+/* fork: the registry's lock; the child takes over the blocks in the caches of threads that it does not have. */
+void thread_lock(void);
+void thread_unlock(void);
+void thread_reset_lock(void);
+void thread_adopt_orphans(struct pool_news *news);
+
+#endif

@@ -1,0 +1,20 @@
+/*
+ * trace: libunwind behind two functions.
+ *
+ * Owns:       the handle of libunwind, loaded by trace_start and not before.
+ * Promises:   without libunwind (not installed, or not built in: trace_none.c) a trace is one line that says so.
+ * Guarded by: a thread-local flag: a fault while unwinding prints without a trace.
+ * Never:      runs with a lock of ours held, or in the SIGQUIT handler: unwinding takes the loader's lock.
+ */
+#ifndef TARN_TRACE_H
+#define TARN_TRACE_H
+
+#include "base.h"
+
+/* Loads libunwind, once; called at start only by a setting that needs stacks. May allocate. */
+void trace_start(void);
+
+/* Prints the calling thread's stack on `fd`, a line a frame: address, symbol+offset, object. */
+void trace_print(int fd);
+
+#endif
