@@ -15,8 +15,7 @@
 _Noreturn COLD void check_failed(const char *file, int line, const char *what);
 
 /* Always on: cheap tests whose failure means that tarn's own state can't be trusted. */
-#define check(condition)                                                                                     \
-    (likely(condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
+#define check(condition) (likely(condition) ? (void)0 : check_failed(__FILE__, __LINE__, #condition))
 
 /* On in debug builds (-DTARN_DEBUG), and then also what is too dear to ask always. */
 #ifdef TARN_DEBUG

@@ -53,6 +53,12 @@ bool lock_held(const struct lock *l);
 /* True if this thread holds no lock of ours; only debug builds know, others answer true. */
 bool lock_none_held(void);
 
+/*
+ * Between a fork's prepare and its end this thread holds every lock: whatever the program's own atfork handlers
+ * allocate there must not wait for itself. While on, the calling thread acquires nothing and releases nothing.
+ */
+void lock_exclusive(bool on);
+
 /* Forgets what this (only) thread of a fork's child holds; the child then re-initialises each lock. */
 void lock_forget_held(void);
 

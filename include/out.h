@@ -3,7 +3,8 @@
  *
  * Owns:       nothing; a line being built lives in the caller's frame.
  * Promises:   async-signal-safe; allocates nothing, takes no lock, keeps errno; 64-bit numbers; a text longer
- *             than the buffer is written in pieces, never cut.
+ *             than the buffer is written in pieces, never cut. A reader that has gone does not end the program
+ *             by SIGPIPE, and a thread's cancellation does not happen here.
  * Guarded by: nothing: an `out` belongs to one caller.
  * Never:      writes to a descriptor it was not given.
  */
@@ -23,8 +24,8 @@ void out_start(struct out *o, int fd);
 
 /*
  * Appends. The format knows: %s (NULL prints "(null)"), %c, %d (int), %u (unsigned), %lu and %llu (uint64_t),
- * %zu, %p (0x...), %x (unsigned), %b (size_t: bytes for people: 512, 64.0k, 1.5M, 2.0G), %%, and a width before
- * any of them, with '-' for left alignment: "%-12s", "%10lu".
+ * %zu, %p (0x...), %x (unsigned), %b (size_t: bytes for people: 512, 64.0k, 1.5M, 2.0G), %%, and a width
+ * before any of them, with '-' for left alignment: "%-12s", "%10lu".
  */
 void out_print(struct out *o, const char *format, ...);
 

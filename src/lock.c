@@ -1,10 +1,13 @@
 /*
- * The mutex is glibc's adaptive one: it spins up to about a hundred times, with jitter, then waits in a futex.
- * Measured on two cores with 16 threads: 21.6 ns an operation, where a pure spin lock collapses to 103 ns.
+ * The mutex is glibc's adaptive one: it spins up to about a hundred times, with jitter, then waits in a
+ * futex. Measured on two cores with 16 threads: 21.6 ns an operation, where a pure spin lock collapses to 103
+ * ns.
  */
 #include "lock.h"
 
 #include "check.h"
+
+static __thread bool exclusive;
 
 #ifdef TARN_DEBUG
 
@@ -36,12 +39,12 @@ bool lock_held(const struct lock *l)
     for (unsigned i = 0; i < held_count; i++)
         if (held[i] == l->order)
             return true;
-    return false;
+    return exclusive;
 }
 
 bool lock_none_held(void)
 {
-    return held_count == 0;
+    return held_count == 0 || exclusive;
 }
 
 void lock_forget_held(void)
@@ -72,9 +75,7 @@ bool lock_none_held(void)
     return true;
 }
 
-void lock_forget_held(void)
-{
-}
+void lock_forget_held(void) {}
 
 #endif
 
@@ -84,14 +85,23 @@ void lock_init(struct lock *l, enum lock_rank rank, unsigned index)
     l->order |= index;
 }
 
+void lock_exclusive(bool on)
+{
+    exclusive = on;
+}
+
 void lock_acquire(struct lock *l)
 {
+    if (unlikely(exclusive))
+        return;
     note_acquire(l);
     pthread_mutex_lock(&l->mutex);
 }
 
 bool lock_try(struct lock *l)
 {
+    if (unlikely(exclusive))
+        return true;
     if (pthread_mutex_trylock(&l->mutex) != 0)
         return false;
     note_acquire(l);
@@ -100,13 +110,19 @@ bool lock_try(struct lock *l)
 
 void lock_release(struct lock *l)
 {
+    if (unlikely(exclusive))
+        return;
     note_release(l);
     pthread_mutex_unlock(&l->mutex);
 }
 
 void lock_wait(struct lock *l, pthread_cond_t *c)
 {
+    /* malloc is no cancellation point. */
+    int state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
     note_release(l);
     pthread_cond_wait(c, &l->mutex);
     note_acquire(l);
+    pthread_setcancelstate(state, NULL);
 }
