@@ -18,7 +18,7 @@
 
 struct magazine {
     struct magazine *next; /* in a depot or in a cache's stack */
-    uint32_t count;        /* blocks in it; stale while loaded: then the cache's level is the truth */
+    uint32_t count;        /* blocks in it; stale while loaded: then the cache's count is the truth */
     uint32_t batch;        /* slots it has */
     void *slot[];          /* slot[count - 1] is the next to go */
 };

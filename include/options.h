@@ -2,10 +2,12 @@
  * options: the settings, read once from the environment.
  *
  * Owns:       `options`, and the one reading of TARN_* variables.
- * Promises:   a wrong value is one line on stderr (variable, value, what is accepted, what is used instead) and
- *             changes nothing else; an unknown TARN_* name gets a did-you-mean; nothing is read in a
- *             secure-execution process; allocates nothing, calls no libc function that does.
- * Guarded by: written once by options_start, before a second thread can know of tarn; read-only afterwards.
+ * Promises:   a wrong value is one line on stderr (variable, value, what is accepted, what is used instead), and
+ *             changes nothing else; an unknown TARN_* name gets a did-you-mean; of two entries with one name the
+ *             first counts; nothing is read in a secure-execution process; allocates nothing, calls no libc
+ *             function that does, or that asks the locale.
+ * Guarded by: written once by options_start, before a second thread can know of tarn; read-only afterwards
+ *             (but for `misuse`, which mallopt may change: READ_ONCE).
  * Never:      acts on a setting: the room concerned does. Never prints unasked.
  */
 #ifndef TARN_OPTIONS_H
@@ -17,27 +19,28 @@
 enum misuse { MISUSE_IGNORE, MISUSE_WARN, MISUSE_ABORT };
 
 struct options {
-    uint32_t classes[CLASS_POOLS]; /* bytes, ascending, class_count of them; none: the default classes */
+    uint32_t classes[CLASS_POOLS]; /* bytes, ascending, classes_count of them; none: the default */
     unsigned classes_count;
-    size_t max_pooled; /* bytes */
+    size_t max_pooled; /* bytes; with classes: the last of them */
     size_t cache;      /* bytes */
     struct {
         size_t size;
         uint64_t blocks;
     } minavail[CLASS_POOLS];
     unsigned minavail_count;
-    size_t limit;      /* bytes; SIZE_MAX: none */
-    int signal;        /* 0: none */
-    bool signal_named; /* the user named it: take it even where it is ignored */
-    int dump_fd;       /* -1: dump_path */
-    char dump_path[512]; /* with %p as written */
+    size_t limit;        /* bytes; SIZE_MAX: none */
+    int signal;          /* 0: none */
+    bool signal_named;   /* the user named it: take it even where it is ignored */
+    int dump_fd;         /* -1: dump_path */
+    char dump_path[512]; /* as written, with %p */
     bool stats_at_exit, gc, strict, show, help;
     enum misuse misuse;
 };
 extern struct options options;
 
 /* Sets every default, then reads `environment` (NULL-terminated, may be NULL) unless the process runs with more
-   rights than its user. False: strict, and a value was bad (the line is printed); the caller ends the program. */
+   rights than its user. False: strict, and a setting was bad or unknown (all the lines are printed); the caller
+   ends the program. */
 bool options_start(char *const *environment);
 
 /* The table, one row a setting, as text for people (TARN_HELP) or as Markdown (the README). */

@@ -19,13 +19,14 @@
 #include "base.h"
 
 enum {
-    CLASS_NONE = 0, /* not tarn's memory; also what everything is before start */
-    CLASS_MAX = 64, /* how many ids there are: one byte of region's table, one row of a cache */
-    CLASS_LARGE = CLASS_MAX - 1,    /* the first unit of a block that jemalloc serves */
-    CLASS_BODY = CLASS_MAX - 2,     /* any other unit that jemalloc holds */
-    CLASS_POOLS = CLASS_BODY,       /* ids of pools are 1 .. CLASS_POOLS - 1 */
-    POOLED_MAX = 64 * 1024,         /* no class is bigger than this */
+    CLASS_NONE = 0,              /* not tarn's memory; also what everything is before start */
+    CLASS_MAX = 64,              /* how many ids there are: one byte of region's table, one row of a cache */
+    CLASS_LARGE = CLASS_MAX - 1, /* the first unit of a block that jemalloc serves */
+    CLASS_BODY = CLASS_MAX - 2,  /* any other unit that jemalloc holds */
+    CLASS_POOLS = CLASS_BODY,    /* ids of pools are 1 .. CLASS_POOLS - 1 */
+    POOLED_MAX = 64 * 1024,      /* no class is bigger than this */
     GRAIN_SHIFT = 4,
+    INVERSE_SHIFT = 31,
     UNIT_SHIFT = 16, /* the region is cut in units of 64 KiB; a slab is 1, 2, 4 ... of them */
     UNIT = 1 << UNIT_SHIFT,
 };
@@ -33,23 +34,24 @@ enum {
 struct sizeclass {
     uint32_t size;    /* bytes in a block */
     uint32_t blocks;  /* blocks in a slab */
-    uint32_t inverse; /* ceil(2^32 / size): offset / size by a multiplication (slab.c) */
+    uint32_t inverse; /* of size: offset / size by a multiplication (slab.c) */
     uint16_t units;   /* region units in a slab: a power of two */
     uint16_t batch;   /* blocks in a full magazine */
 };
 
 /* class_table[c] for 1 <= c <= class_count; row 0 is all zeroes. */
-extern struct sizeclass class_table[CLASS_MAX];
-extern unsigned class_count;
+extern HIDDEN struct sizeclass class_table[CLASS_MAX];
+extern HIDDEN unsigned class_count;
 
-/* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
-extern size_t pooled_max;
+/* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path.
+ */
+extern HIDDEN size_t pooled_max;
 
 /* The map of requests up to POOLED_MAX: all zero (CLASS_NONE) before start. */
-extern uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
+extern HIDDEN uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
 /* The class that serves `n` <= pooled_max bytes. */
-INLINE unsigned class_of(size_t n)
+INLINE size_t class_of(size_t n)
 {
     return class_map[(n + BLOCK_ALIGN - 1) >> GRAIN_SHIFT];
 }

@@ -1,0 +1,45 @@
+/*
+ * What options.c and options_types.c share, and nobody else: the shape of a row of options.def, and the verbs of
+ * its type.
+ */
+#ifndef TARN_OPTIONS_TYPES_H
+#define TARN_OPTIONS_TYPES_H
+
+#include "base.h"
+
+struct out;
+
+enum type {
+    TYPE_BOOL,
+    TYPE_SIZE,
+    TYPE_LIMIT,
+    TYPE_CLASSES,
+    TYPE_PER_CLASS,
+    TYPE_SIGNAL,
+    TYPE_TARGET,
+    TYPE_MISUSE
+};
+
+struct row {
+    const char *name;
+    size_t field; /* offset in struct options; a list's length and the like lie next to it */
+    enum type type;
+    size_t low, high;
+    const char *initial, *accepts, *help;
+};
+
+/* The parser writes straight into `options`; false: what it wrote is spoilt, and is to be set again. Whatever the
+   printer prints, the parser reads back. */
+struct type_verbs {
+    bool (*parse)(const struct row *row, const char *text);
+    void (*print)(const struct row *row, struct out *o);
+};
+extern const struct type_verbs option_types[];
+
+/* A size, exact, in the biggest unit that allows it. */
+void options_print_bytes(struct out *o, size_t n);
+
+/* The first `length` bytes of `text`, so that no terminal obeys them; what is longer than `most` is cut. */
+void options_print_escaped(struct out *o, const char *text, size_t length, size_t most);
+
+#endif

@@ -1,0 +1,97 @@
+#include "sizeclass.h"
+
+#include "check.h"
+#include "magazine.h"
+
+struct sizeclass class_table[CLASS_MAX];
+unsigned class_count;
+size_t pooled_max;
+uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
+
+_Static_assert(CLASS_MAX <= 256, "a class is one byte of the region's table");
+_Static_assert((size_t)POOLED_MAX * 8 >> GRAIN_SHIFT <= 1 << 15, "slab.c's division is exact up to there");
+_Static_assert(POOLED_MAX % UNIT == 0 || UNIT % POOLED_MAX == 0, "slabs are whole units");
+
+enum {
+    STEPS_OF_16_UP_TO = 128,
+    CLASSES_PER_DOUBLING = 4,
+    SLAB_BLOCKS_MIN = 8,        /* fewer, and one busy block pins a large share of its slab */
+    MAGAZINE_BYTES = 64 * 1024, /* of blocks in a magazine: fewer made threads ping-pong through the depot */
+};
+
+unsigned sizeclass_defaults(uint32_t *sizes, size_t max)
+{
+    unsigned count = 0;
+    uint32_t step = BLOCK_ALIGN;
+    for (uint32_t size = BLOCK_ALIGN; size <= max && count < CLASS_POOLS - 1; size += step) {
+        sizes[count++] = size;
+        if (size >= STEPS_OF_16_UP_TO && IS_POWER_OF_2(size))
+            step = size / CLASSES_PER_DOUBLING;
+    }
+    return count;
+}
+
+/* The fewest units, a power of two, that hold SLAB_BLOCKS_MIN blocks. */
+static unsigned slab_units(uint32_t size)
+{
+    unsigned units = 1;
+    while ((size_t)units * UNIT / size < SLAB_BLOCKS_MIN)
+        units *= 2;
+    return units;
+}
+
+/* ceil(2^INVERSE_SHIFT / grains): slab.c divides by it. */
+static uint32_t inverse_of(uint32_t grains)
+{
+    return (((uint32_t)1 << INVERSE_SHIFT) + grains - 1) / grains;
+}
+
+unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)
+{
+    uint32_t defaults[CLASS_POOLS];
+    if (count == 0) {
+        count = sizeclass_defaults(defaults, max);
+        sizes = defaults;
+    }
+    size_t grain = 0;
+    for (unsigned c = 1; c <= count; c++) {
+        uint32_t size = sizes[c - 1];
+        unsigned units = slab_units(size);
+        class_table[c] = (struct sizeclass){
+            .size = size,
+            .blocks = (uint32_t)((size_t)units * UNIT / size),
+            .inverse = inverse_of(size >> GRAIN_SHIFT),
+            .units = (uint16_t)units,
+            .batch = (uint16_t)magazine_batch(size, MAGAZINE_BYTES),
+        };
+        for (; grain <= size >> GRAIN_SHIFT; grain++)
+            class_map[grain] = (uint8_t)c;
+    }
+    class_count = count;
+    pooled_max = sizes[count - 1];
+    return count;
+}
+
+unsigned class_of_aligned(size_t n, size_t align)
+{
+    if (align > UNIT || n > pooled_max)
+        return CLASS_NONE;
+    for (unsigned c = class_of(n); c <= class_count; c++)
+        if (class_table[c].size % align == 0)
+            return c;
+    return CLASS_NONE;
+}
+
+void sizeclass_check(void)
+{
+    check(class_count > 0 && class_count < CLASS_POOLS);
+    check(pooled_max == class_table[class_count].size && pooled_max <= POOLED_MAX);
+    for (unsigned c = 1; c <= class_count; c++) {
+        const struct sizeclass *k = &class_table[c];
+        check(k->size % BLOCK_ALIGN == 0 && k->size > class_table[c - 1].size);
+        check((size_t)k->blocks * k->size <= (size_t)k->units * UNIT && k->blocks > 0);
+        check(IS_POWER_OF_2(k->units) && k->units <= 64);
+        check(class_of(k->size) == c && class_of(class_table[c - 1].size + 1) == c);
+        check(k->batch >= MAGAZINE_MIN && k->batch <= MAGAZINE_MAX);
+    }
+}
