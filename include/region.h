@@ -24,16 +24,16 @@
 #include "base.h"
 #include "sizeclass.h"
 #include "slab.h"
+#include "units.h"
 
-enum { GROUP_UNITS = 64 }; /* one word of a bit row */
-
-/* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours. */
+/* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours.
+ */
 struct region {
     uintptr_t base;   /* of the window: aligned to a group */
     size_t units;     /* in the window */
     uint8_t *classes; /* of each unit */
 };
-extern struct region region;
+extern HIDDEN struct region region;
 
 /* The unit that `p` lies in; >= region.units if it is not in the window. */
 INLINE size_t region_unit(const void *p)
@@ -42,7 +42,7 @@ INLINE size_t region_unit(const void *p)
 }
 
 /* The class id of the memory at `p`: CLASS_NONE if it is not ours. */
-INLINE unsigned region_class(const void *p)
+INLINE size_t region_class(const void *p)
 {
     size_t unit = region_unit(p);
     return likely(unit < region.units) ? READ_ONCE(region.classes[unit]) : CLASS_NONE;
@@ -51,29 +51,28 @@ INLINE unsigned region_class(const void *p)
 /* The slab that `p` lies in; only where region_class(p) is a pool's. */
 struct slab *region_slab(const void *p);
 
-/* Chooses the window and maps the tables: as many units as can ever be used under the machine's memory and the
-   process's limits. Once. False if not even the tables can be had. */
+/* Chooses the window and maps the tables: as many units as can ever be used under the machine's memory and
+   the process's limits. Once. False if not even the tables can be had. */
 bool region_start(void);
 
 /*
- * `count` units in a row, the first at a multiple of `align` units (a power of two), with pages behind them as
- * they are touched. `*zeroed` tells whether they read as zeroes. NULL: over the limit, or the kernel has no more.
- * The caller sets their classes.
+ * `count` units in a row, the first at a multiple of `align` units (a power of two), with pages behind them
+ * as they are touched. `*zeroed` tells whether they read as zeroes. NULL: over the limit, or the kernel has
+ * no more. The caller sets their classes.
  */
 void *region_claim(size_t count, size_t align, bool *zeroed);
 
 /* The same at exactly `at` (for growth in place); NULL if any of it is taken. */
 void *region_claim_at(void *at, size_t count, bool *zeroed);
 
-/* Makes the units CLASS_NONE and free to be claimed. True if so much lies dirty now that the caller, who holds no
-   lock, should region_purge(region_spare()). */
-bool region_release(void *base, size_t count);
+/* Makes the units CLASS_NONE and free to be claimed. */
+void region_release(void *base, size_t count);
 
 /* A slab of class `pool`, described and empty, its class written; NULL without memory. */
 struct slab *region_claim_slab(unsigned pool);
 
-/* Gives a slab's units and bitmap back; the answer is region_release's. */
-bool region_release_slab(struct slab *s);
+/* Gives a slab's units and bitmap back. */
+void region_release_slab(struct slab *s);
 
 /* Writes the class byte of `count` units. */
 void region_set_class(const void *base, size_t count, unsigned class);
@@ -81,8 +80,11 @@ void region_set_class(const void *base, size_t count, unsigned class);
 /* Gives dirty units back to the kernel until at most `keep` bytes of them stay. Returns bytes given back. */
 size_t region_purge(size_t keep);
 
-/* Bytes of dirty units worth keeping for the next claim. */
-size_t region_spare(void);
+/* Is it time to look at the dirty units? Cheap, no lock: for every slow path, which then calls region_tidy. */
+bool region_untidy(void);
+
+/* Gives back the dirty units that nobody needed for a while. */
+void region_tidy(void);
 
 /* Cap, bytes: claims beyond it fail, dirty units counted. SIZE_MAX: none. */
 void region_limit(size_t bytes);
@@ -95,8 +97,8 @@ struct region_stats {
 /* Any thread, any time, no lock: approximate. */
 void region_stats(struct region_stats *s);
 
-/* Resident bytes of the units of each class, by class id (region.h's CLASS_NONE: free ones). Signal-safe, slow:
-   asks the kernel group by group. */
+/* Resident bytes of the units of each class, by class id (region.h's CLASS_NONE: free ones). Signal-safe,
+   slow: asks the kernel group by group. */
 void region_resident(size_t by_class[CLASS_MAX]);
 
 void region_check(void);

@@ -20,7 +20,7 @@
 
 struct slab {
     struct list link; /* in its pool's lists */
-    uint64_t *bits;   /* one bit a block */
+    uint64_t *bits;   /* one bit a block: a piece of meta, or only_word */
     char *base;       /* first block */
     uint32_t used;    /* blocks that are out */
     uint32_t blocks;  /* blocks in all */
@@ -29,7 +29,10 @@ struct slab {
     uint8_t pool;     /* class id */
     uint8_t word;     /* search starts here: 64 words at the most */
     uint16_t units;   /* of the region */
+    uint64_t only_word;
 };
+
+_Static_assert(sizeof(struct slab) == CACHE_LINE, "descriptors of neighbours share no line");
 
 enum slab_verdict {
     SLAB_OK,
@@ -43,7 +46,8 @@ INLINE size_t slab_words(unsigned blocks)
     return (blocks + 63) / 64;
 }
 
-/* Describes a slab of class `pool` at `base`, all free, with `bits` for its bitmap. First touch of both: no lock. */
+/* Describes a slab of class `pool` at `base`, all free, with `bits` for its bitmap. First touch of both: no
+ * lock. */
 void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits);
 
 /* Moves up to `n` free blocks, lowest address first, into out[0..n) downwards: out[n - 1] gets the lowest, so

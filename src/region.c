@@ -1,0 +1,418 @@
+/*
+ * The window is chosen once, as large as could ever be used; units.h is the map of it. Slab descriptors lie beside
+ * it, made a group (64 units, 4 MiB) at a time.
+ *
+ * The kernel is never asked under the lock. Units on their way (to be mapped, to be purged) are marked taken,
+ * so nobody else sees them; the lock is dropped, the kernel asked, the lock taken again and the outcome
+ * written down.
+ */
+#include "region.h"
+
+#include "check.h"
+#include "lock.h"
+#include "meta.h"
+#include "system.h"
+
+struct region region;
+
+struct group {
+    struct slab slab[GROUP_UNITS];
+};
+
+enum {
+    WINDOW_PER_MEMORY =
+        4,              /* window to physical memory: room for swap and for blocks that are never touched */
+    GROWTH_MIN = 16,    /* units mapped at a time: 1 MiB at least, */
+    GROWTH_MAX = 512,   /* 32 MiB at most, */
+    GROWTH_SHARE = 8,   /* else this share of what is mapped already */
+    SPARE_MIN = 2048,   /* dirty units that may stay for a while: 128 MiB, */
+    SPARE_SHARE = 2,    /* and this share of what is taken; */
+    SPARE_PERIOD = 200, /* after this many ms, those that nobody needed meanwhile go */
+};
+
+static struct {
+    struct lock lock;
+    struct units units;
+    struct group **group; /* slab descriptors of each group, made with the group's first slab */
+    size_t limit;         /* units */
+    size_t idle;          /* the fewest dirty units there were since `since`: nobody needed these */
+    uint64_t since;       /* ms */
+} books = {.lock = LOCK_INITIALIZER(LOCK_REGION), .limit = SIZE_MAX};
+
+static void *address_of(size_t unit)
+{
+    return (void *)(region.base + (unit << UNIT_SHIFT)); // NOLINT(performance-no-int-to-ptr)
+}
+
+/* ---- claim ------------------------------------------------------------------------------------------ */
+
+/* After dirty units were taken: what was needed, was not idle. */
+static void note_idle_locked(void)
+{
+    if (books.units.dirty < books.idle)
+        books.idle = books.units.dirty;
+}
+
+static bool take_locked(size_t unit, size_t count)
+{
+    bool zeroed = units_take(&books.units, unit, count);
+    note_idle_locked();
+    return zeroed;
+}
+
+/*
+ * Maps taken, absent units, of which the caller wants the first `count`, and frees the rest. REFUSED: all are
+ * free again. OCCUPIED: something that is not ours lies there: the first `count` stay taken for good.
+ */
+static enum system_map_result map_taken(size_t unit, size_t count, size_t extra)
+{
+    enum system_map_result result = system_map_at(address_of(unit), (count + extra) << UNIT_SHIFT);
+    size_t got = count + extra;
+    if (result != SYSTEM_MAPPED && extra > 0) {
+        result = system_map_at(address_of(unit), count << UNIT_SHIFT);
+        got = count;
+    }
+    lock_acquire(&books.lock);
+    if (result == SYSTEM_MAPPED)
+        units_set_mapped(&books.units, unit, got);
+    else if (result == SYSTEM_REFUSED)
+        units_free(&books.units, unit, count, false);
+    else
+        units_lose(&books.units, unit, count);
+    if (extra > 0)
+        units_free(&books.units, unit + count, extra, false);
+    lock_release(&books.lock);
+    return result;
+}
+
+/* How many free absent units behind [unit, unit + count) to map in the same call. */
+static size_t growth_locked(size_t unit, size_t count)
+{
+    size_t want = books.units.mapped / GROWTH_SHARE;
+    want = want < GROWTH_MIN ? GROWTH_MIN : want > GROWTH_MAX ? GROWTH_MAX : want;
+    return want <= count ? 0 : units_run(&books.units, FREE_ABSENT, unit + count, want - count);
+}
+
+static bool over_limit_locked(size_t count)
+{
+    return count > books.limit || books.units.taken + books.units.dirty > books.limit - count;
+}
+
+void *region_claim(size_t count, size_t align, bool *zeroed)
+{
+    /* The loop ends: each round that comes back has taken an occupied place out of the window for good. */
+    for (;;) {
+        lock_acquire(&books.lock);
+        size_t unit =
+            books.units.dirty >= count ? units_find(&books.units, FREE_DIRTY, count, align) : UNITS_NONE;
+        if (unit == UNITS_NONE && over_limit_locked(count)) {
+            lock_release(&books.lock);
+            return NULL;
+        }
+        if (unit == UNITS_NONE)
+            unit = units_find(&books.units, FREE_MAPPED, count, align);
+        if (unit != UNITS_NONE) {
+            *zeroed = take_locked(unit, count);
+            lock_release(&books.lock);
+            return address_of(unit);
+        }
+        unit = units_find(&books.units, FREE_ABSENT, count, align);
+        size_t extra = unit == UNITS_NONE ? 0 : growth_locked(unit, count);
+        if (unit != UNITS_NONE)
+            take_locked(unit, count + extra);
+        lock_release(&books.lock);
+        if (unit == UNITS_NONE)
+            return NULL;
+        *zeroed = true;
+        switch (map_taken(unit, count, extra)) {
+        case SYSTEM_MAPPED:
+            return address_of(unit);
+        case SYSTEM_REFUSED:
+            return NULL;
+        case SYSTEM_OCCUPIED:
+            continue;
+        }
+    }
+}
+
+void *region_claim_at(void *at, size_t count, bool *zeroed)
+{
+    size_t unit = region_unit(at);
+    if (unit >= region.units || count > region.units - unit)
+        return NULL;
+    lock_acquire(&books.lock);
+    size_t mapped = units_run(&books.units, FREE_MAPPED, unit, count);
+    bool free = !over_limit_locked(count) &&
+                units_run(&books.units, FREE_ABSENT, unit + mapped, count - mapped) == count - mapped;
+    if (free)
+        *zeroed = take_locked(unit, count);
+    lock_release(&books.lock);
+    if (!free)
+        return NULL;
+    if (mapped == count || map_taken(unit + mapped, count - mapped, 0) == SYSTEM_MAPPED)
+        return at;
+    if (mapped > 0)
+        region_release(at, mapped);
+    return NULL;
+}
+
+void region_set_class(const void *base, size_t count, unsigned class)
+{
+    size_t unit = region_unit(base);
+    for (size_t i = 0; i < count; i++)
+        WRITE_ONCE(region.classes[unit + i], (uint8_t) class);
+}
+
+void region_release(void *base, size_t count)
+{
+    region_set_class(base, count, CLASS_NONE);
+    lock_acquire(&books.lock);
+    units_free(&books.units, region_unit(base), count, true);
+    lock_release(&books.lock);
+}
+
+/* Most dirty units that may stay, for who frees everything and never calls again. */
+static size_t spare_max(void)
+{
+    return SPARE_MIN + READ_ONCE(books.units.taken) / SPARE_SHARE;
+}
+
+bool region_untidy(void)
+{
+    size_t dirty = READ_ONCE(books.units.dirty);
+    return dirty > spare_max() || (dirty > 0 && system_now() - READ_ONCE(books.since) >= SPARE_PERIOD);
+}
+
+/* ---- slabs ------------------------------------------------------------------------------------------ */
+
+_Static_assert(sizeof(struct group) <= META_MAX, "a group's descriptors are one piece of meta");
+
+/* The descriptors of a group, made if need be; NULL without memory. */
+static struct group *group_of(size_t unit)
+{
+    struct group **place = &books.group[unit / GROUP_UNITS];
+    struct group *group = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    if (group != NULL)
+        return group;
+    struct group *fresh = meta_alloc(sizeof *fresh);
+    if (fresh == NULL)
+        return NULL;
+    if (__atomic_compare_exchange_n(place, &group, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        return fresh;
+    meta_free(fresh, sizeof *fresh);
+    return group;
+}
+
+struct slab *region_slab(const void *p)
+{
+    size_t unit = region_unit(p);
+    unit &= ~(size_t)(class_table[region.classes[unit]].units - 1);
+    return &__atomic_load_n(&books.group[unit / GROUP_UNITS], __ATOMIC_ACQUIRE)->slab[unit % GROUP_UNITS];
+}
+
+static size_t bits_bytes(unsigned blocks)
+{
+    return slab_words(blocks) * sizeof(uint64_t);
+}
+
+struct slab *region_claim_slab(unsigned pool)
+{
+    const struct sizeclass *class = &class_table[pool];
+    bool zeroed;
+    char *base = region_claim(class->units, class->units, &zeroed);
+    if (base == NULL)
+        return NULL;
+    size_t unit = region_unit(base);
+    struct group *group = group_of(unit);
+    struct slab *slab = group == NULL ? NULL : &group->slab[unit % GROUP_UNITS];
+    uint64_t *bits = slab == NULL                     ? NULL
+                     : slab_words(class->blocks) == 1 ? &slab->only_word
+                                                      : meta_alloc(bits_bytes(class->blocks));
+    if (bits == NULL) {
+        region_release(base, class->units);
+        return NULL;
+    }
+    slab_init(slab, pool, base, bits);
+    region_set_class(base, class->units, pool);
+    return slab;
+}
+
+void region_release_slab(struct slab *s)
+{
+    if (s->bits != &s->only_word)
+        meta_free(s->bits, bits_bytes(s->blocks));
+    region_release(s->base, s->units);
+}
+
+/* ---- purge ------------------------------------------------------------------------------------------ */
+
+size_t region_purge(size_t keep)
+{
+    size_t purged = 0, bound = READ_ONCE(books.units.dirty);
+    keep >>= UNIT_SHIFT;
+    while (purged < bound) {
+        size_t unit = 0, count = 0;
+        lock_acquire(&books.lock);
+        if (books.units.dirty > keep)
+            count = units_take_dirty(&books.units, books.units.dirty - keep, &unit);
+        note_idle_locked();
+        lock_release(&books.lock);
+        if (count == 0)
+            break;
+        bool gone = system_discard(address_of(unit), count << UNIT_SHIFT);
+        lock_acquire(&books.lock);
+        units_free(&books.units, unit, count, !gone);
+        lock_release(&books.lock);
+        if (!gone)
+            break;
+        purged += count;
+    }
+    return purged << UNIT_SHIFT;
+}
+
+/*
+ * What a program frees it mostly asks for again: giving memory back at once doubles or triples the time of a churn
+ * (LIFO over 10^5 blocks of 64 bytes: 38 ns an operation, 10 so). So dirty units may stay, but each must earn its
+ * keep: of those that lay there through a whole period, `idle` of them, nobody needed one, and they go. Beyond
+ * spare_max they go at once, a quarter more than must, so that this is rare.
+ */
+void region_tidy(void)
+{
+    uint64_t now = system_now();
+    lock_acquire(&books.lock);
+    size_t keep = books.units.dirty, most = spare_max();
+    if (keep > most)
+        keep = most - most / 4;
+    if (now - books.since >= SPARE_PERIOD) {
+        if (keep > books.units.dirty - books.idle)
+            keep = books.units.dirty - books.idle;
+        WRITE_ONCE(books.since, now);
+        books.idle = keep;
+    }
+    lock_release(&books.lock);
+    region_purge(keep << UNIT_SHIFT);
+}
+
+void region_limit(size_t bytes)
+{
+    lock_acquire(&books.lock);
+    books.limit = bytes >> UNIT_SHIFT;
+    lock_release(&books.lock);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------ */
+
+/*
+ * Where the window may lie. Far from what the kernel places by itself (programs and their break from 0x55..,
+ * and mappings downwards from 0x7f..). The first is moved about by the kernel's own address randomisation;
+ * the others serve where that half of the address space can't be had: ThreadSanitizer leaves only 0x55.. to
+ * programs, valgrind what is below 16 TiB, an arm64 kernel with 39 bits of addresses what is below 512 GiB.
+ */
+static bool place_window(uintptr_t random)
+{
+    uintptr_t candidates[] = {
+        0x110000000000 + (random * 0x9E3779B97F4A7C15u >> 20 & 0x3FFF) * 0x100000000u,
+        0x550000000000,
+        0x020000000000,
+        0x002000000000,
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(candidates); i++) {
+        region.base = candidates[i];
+        books.units.first = region.base >> UNIT_SHIFT;
+        units_take(&books.units, 0, GROWTH_MIN);
+        switch (map_taken(0, GROWTH_MIN, 0)) {
+        case SYSTEM_MAPPED:
+            units_free(&books.units, 0, GROWTH_MIN, false);
+            return true;
+        case SYSTEM_REFUSED:
+            break;
+        case SYSTEM_OCCUPIED: /* lost; the next candidate starts with a clean sheet */
+            books.units.taken += GROWTH_MIN;
+            units_free(&books.units, 0, GROWTH_MIN, false);
+            break;
+        }
+    }
+    return false;
+}
+
+static size_t window_bytes(void)
+{
+    const size_t least = (size_t)1 << 30, most = (size_t)1 << 44;
+    size_t limit = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
+    if (limit < want)
+        want = limit;
+    while (bytes < want && bytes < most)
+        bytes *= 2;
+    return bytes;
+}
+
+bool region_start(void)
+{
+    size_t units = window_bytes() >> UNIT_SHIFT, groups = units / GROUP_UNITS;
+    size_t row = groups * sizeof(uint64_t);
+    char *tables = system_map(ALIGN_UP(units + (ROWS + 1) * row, system_page()));
+    if (tables == NULL)
+        return false;
+    region.classes = (uint8_t *)tables;
+    for (unsigned r = 0; r < ROWS; r++)
+        books.units.row[r] = (uint64_t *)(void *)(tables + units + r * row);
+    books.group = (struct group **)(void *)(tables + units + ROWS * row);
+    books.units.groups = groups;
+    region.units = units;
+    if (place_window((uintptr_t)tables))
+        return true;
+    region.units = 0;
+    return false;
+}
+
+/* ---- looking at it ---------------------------------------------------------------------------------- */
+
+void region_stats(struct region_stats *s)
+{
+    s->taken = READ_ONCE(books.units.taken) << UNIT_SHIFT;
+    s->dirty = READ_ONCE(books.units.dirty) << UNIT_SHIFT;
+    s->mapped = READ_ONCE(books.units.mapped) << UNIT_SHIFT;
+    s->groups = READ_ONCE(books.units.top);
+}
+
+void region_resident(size_t by_class[CLASS_MAX])
+{
+    size_t end = READ_ONCE(books.units.top) * GROUP_UNITS, unit = 0;
+    for (unsigned c = 0; c < CLASS_MAX; c++)
+        by_class[c] = 0;
+    while (unit < end) {
+        uint64_t mapped = READ_ONCE(books.units.row[ROW_MAPPED][unit / GROUP_UNITS]);
+        unsigned class = READ_ONCE(region.classes[unit]);
+        size_t first = unit;
+        /* As many as are alike, within the group, in one question. */
+        do
+            unit++;
+        while (unit % GROUP_UNITS != 0 && READ_ONCE(region.classes[unit]) == class &&
+               ((mapped >> unit % GROUP_UNITS ^ mapped >> first % GROUP_UNITS) & 1) == 0);
+        if ((mapped >> first % GROUP_UNITS & 1) != 0)
+            by_class[class] += system_resident(address_of(first), (unit - first) << UNIT_SHIFT);
+    }
+}
+
+void region_check(void)
+{
+    lock_acquire(&books.lock);
+    units_check(&books.units);
+    check(books.idle <= books.units.dirty);
+    lock_release(&books.lock);
+}
+
+void region_lock(void)
+{
+    lock_acquire(&books.lock);
+}
+
+void region_unlock(void)
+{
+    lock_release(&books.lock);
+}
+
+void region_reset_lock(void)
+{
+    lock_init(&books.lock, LOCK_REGION, 0);
+}

@@ -1,0 +1,88 @@
+#include "slab.h"
+
+#include "check.h"
+#include "sizeclass.h"
+
+void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
+{
+    const struct sizeclass *c = &class_table[pool];
+    list_init(&s->link);
+    s->bits = bits;
+    s->base = base;
+    s->used = 0;
+    s->blocks = c->blocks;
+    s->inverse = c->inverse;
+    s->size = c->size;
+    s->pool = (uint8_t)pool;
+    s->word = 0;
+    s->units = c->units;
+    size_t words = slab_words(c->blocks);
+    for (size_t w = 0; w < words; w++)
+        bits[w] = ~(uint64_t)0;
+    if (c->blocks % 64 != 0)
+        bits[words - 1] = ((uint64_t)1 << c->blocks % 64) - 1;
+}
+
+unsigned slab_take(struct slab *s, void **out, unsigned n)
+{
+    unsigned taken = 0, word = s->word;
+    size_t words = slab_words(s->blocks);
+    while (taken < n && word < words) {
+        uint64_t bits = s->bits[word];
+        char *first = s->base + (size_t)word * 64 * s->size;
+        while (bits != 0 && taken < n) {
+            out[n - ++taken] = first + (size_t)__builtin_ctzll(bits) * s->size;
+            bits &= bits - 1;
+        }
+        s->bits[word] = bits;
+        if (bits == 0)
+            word++;
+    }
+    s->word = (uint8_t)(word < words ? word : words - 1);
+    s->used += taken;
+    return taken;
+}
+
+/*
+ * offset / size without a division, both counted in grains of 16 bytes. With inverse = ceil(2^31 / size) and
+ * e = inverse * size - 2^31 < size, (offset * inverse) >> 31 is exact while offset * e < 2^31: a slab has at
+ * most 2^15 grains, a block at most 2^12.
+ */
+static uint32_t block_index(const struct slab *s, size_t offset)
+{
+    return (uint32_t)(((offset >> GRAIN_SHIFT) * s->inverse) >> INVERSE_SHIFT);
+}
+
+enum slab_verdict slab_give(struct slab *s, void *block)
+{
+    size_t offset = (size_t)((char *)block - s->base);
+    uint32_t i = block_index(s, offset);
+    if (unlikely((size_t)i * s->size != offset || i >= s->blocks))
+        return SLAB_MISALIGNED;
+    uint64_t bit = (uint64_t)1 << i % 64;
+    uint32_t word = i / 64;
+    if (unlikely((s->bits[word] & bit) != 0))
+        return SLAB_NOT_OUT;
+    s->bits[word] |= bit;
+    if (word < s->word)
+        s->word = (uint8_t)word;
+    s->used--;
+    return SLAB_OK;
+}
+
+void *slab_block_of(const struct slab *s, const void *p)
+{
+    uint32_t i = block_index(s, (size_t)((const char *)p - s->base));
+    return i < s->blocks ? s->base + (size_t)i * s->size : NULL;
+}
+
+void slab_check(const struct slab *s)
+{
+    uint32_t available = 0;
+    for (size_t w = 0; w < slab_words(s->blocks); w++) {
+        check(w >= s->word || s->bits[w] == 0);
+        available += (uint32_t)__builtin_popcountll(s->bits[w]);
+    }
+    check(s->used + available == s->blocks);
+    check(s->size == class_table[s->pool].size && s->blocks == class_table[s->pool].blocks);
+}

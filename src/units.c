@@ -1,0 +1,157 @@
+#include "units.h"
+
+#include "check.h"
+
+/* The bits of [unit, end) that lie in unit's word. */
+static uint64_t mask_in_word(size_t unit, size_t end)
+{
+    size_t word_end = (unit | (GROUP_UNITS - 1)) + 1;
+    size_t n = (end < word_end ? end : word_end) - unit;
+    uint64_t ones = n == GROUP_UNITS ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+    return ones << unit % GROUP_UNITS;
+}
+
+/* Sets or clears [unit, unit + count) in a row; returns how many bits changed. */
+static size_t set_bits(struct units *u, enum units_row row, size_t unit, size_t count, bool on)
+{
+    size_t changed = 0, end = unit + count;
+    while (unit < end) {
+        uint64_t *word = &u->row[row][unit / GROUP_UNITS], mask = mask_in_word(unit, end);
+        uint64_t after = on ? *word | mask : *word & ~mask;
+        changed += (size_t)__builtin_popcountll(after ^ *word);
+        WRITE_ONCE(*word, after);
+        unit = (unit | (GROUP_UNITS - 1)) + 1;
+    }
+    return changed;
+}
+
+static uint64_t free_word(const struct units *u, enum units_kind kind, size_t group)
+{
+    uint64_t unused = ~u->row[ROW_TAKEN][group], mapped = u->row[ROW_MAPPED][group];
+    switch (kind) {
+    case FREE_DIRTY:
+        return unused & u->row[ROW_DIRTY][group];
+    case FREE_MAPPED:
+        return unused & mapped;
+    default:
+        return unused & ~mapped;
+    }
+}
+
+/* One unit, a word at a time: nearly every search. */
+static size_t find_one(struct units *u, enum units_kind kind, size_t end)
+{
+    for (size_t group = u->low[kind]; group < end; group++) {
+        uint64_t word = free_word(u, kind, group);
+        u->low[kind] = group;
+        if (word != 0)
+            return group * GROUP_UNITS + (size_t)__builtin_ctzll(word);
+    }
+    return UNITS_NONE;
+}
+
+static size_t find_run(const struct units *u, enum units_kind kind, size_t count, size_t align, size_t end)
+{
+    size_t run = 0, start = 0;
+    for (size_t group = u->low[kind]; group < end; group++) {
+        uint64_t word = free_word(u, kind, group);
+        if (word == 0) {
+            run = 0;
+            continue;
+        }
+        if (word == ~(uint64_t)0 && run > 0) {
+            run += GROUP_UNITS;
+        } else {
+            for (size_t unit = group * GROUP_UNITS; unit < (group + 1) * GROUP_UNITS && run < count; unit++) {
+                if ((word >> unit % GROUP_UNITS & 1) == 0)
+                    run = 0;
+                else if (run > 0 || (u->first + unit) % align == 0)
+                    start = run++ == 0 ? unit : start;
+            }
+        }
+        if (run >= count)
+            return start;
+    }
+    return UNITS_NONE;
+}
+
+size_t units_find(struct units *u, enum units_kind kind, size_t count, size_t align)
+{
+    size_t end = kind == FREE_ABSENT ? u->groups : u->top;
+    return count == 1 && align == 1 ? find_one(u, kind, end) : find_run(u, kind, count, align, end);
+}
+
+size_t units_run(const struct units *u, enum units_kind kind, size_t unit, size_t most)
+{
+    size_t end = u->groups * GROUP_UNITS, n = 0;
+    while (n < most && unit + n < end &&
+           (free_word(u, kind, (unit + n) / GROUP_UNITS) >> (unit + n) % GROUP_UNITS & 1) != 0)
+        n++;
+    return n;
+}
+
+bool units_take(struct units *u, size_t unit, size_t count)
+{
+    set_bits(u, ROW_TAKEN, unit, count, true);
+    size_t were_dirty = set_bits(u, ROW_DIRTY, unit, count, false);
+    WRITE_ONCE(u->taken, u->taken + count);
+    WRITE_ONCE(u->dirty, u->dirty - were_dirty);
+    size_t top = (unit + count + GROUP_UNITS - 1) / GROUP_UNITS;
+    if (top > u->top)
+        WRITE_ONCE(u->top, top);
+    return were_dirty == 0;
+}
+
+void units_free(struct units *u, size_t unit, size_t count, bool dirty)
+{
+    set_bits(u, ROW_TAKEN, unit, count, false);
+    WRITE_ONCE(u->taken, u->taken - count);
+    if (dirty)
+        WRITE_ONCE(u->dirty, u->dirty + set_bits(u, ROW_DIRTY, unit, count, true));
+    for (enum units_kind kind = 0; kind < KINDS; kind++)
+        if (unit / GROUP_UNITS < u->low[kind])
+            u->low[kind] = unit / GROUP_UNITS;
+}
+
+void units_set_mapped(struct units *u, size_t unit, size_t count)
+{
+    WRITE_ONCE(u->mapped, u->mapped + set_bits(u, ROW_MAPPED, unit, count, true));
+}
+
+void units_lose(struct units *u, size_t unit, size_t count)
+{
+    set_bits(u, ROW_TAKEN, unit, count, true);
+    WRITE_ONCE(u->taken, u->taken - count);
+}
+
+size_t units_take_dirty(struct units *u, size_t most, size_t *unit)
+{
+    for (size_t group = u->dirty == 0 ? 0 : u->top; group-- > 0;) {
+        uint64_t word = free_word(u, FREE_DIRTY, group);
+        if (word == 0)
+            continue;
+        size_t last = GROUP_UNITS - 1 - (size_t)__builtin_clzll(word), count = 1;
+        while (count < most && count <= last && (word >> (last - count) & 1) != 0)
+            count++;
+        *unit = group * GROUP_UNITS + last + 1 - count;
+        units_take(u, *unit, count);
+        return count;
+    }
+    return 0;
+}
+
+void units_check(const struct units *u)
+{
+    size_t count[ROWS] = {0};
+    for (size_t group = 0; group < u->groups; group++) {
+        for (unsigned r = 0; r < ROWS; r++)
+            count[r] += (size_t)__builtin_popcountll(u->row[r][group]);
+        check((u->row[ROW_DIRTY][group] & ~u->row[ROW_MAPPED][group]) == 0);
+        check((u->row[ROW_DIRTY][group] & u->row[ROW_TAKEN][group]) == 0);
+        check(group < u->top || (u->row[ROW_MAPPED][group] | u->row[ROW_TAKEN][group]) == 0);
+        for (enum units_kind kind = 0; kind < KINDS; kind++)
+            check(group >= u->low[kind] || free_word(u, kind, group) == 0);
+    }
+    check(count[ROW_MAPPED] == u->mapped && count[ROW_DIRTY] == u->dirty);
+    check(count[ROW_TAKEN] >= u->taken); /* places lost to others stay taken */
+}
