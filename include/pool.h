@@ -36,7 +36,7 @@ struct pool {
     uint64_t allocated, used, failed;
     struct magazine *depot;  /* full ones, the last given first */
     struct magazine *spares; /* empty ones */
-    uint32_t depot_count, depot_max, spare_count;
+    uint32_t depot_count, depot_max;
     struct list partial; /* slabs with free blocks, not empty; the one to take from first */
     struct list empty;   /* slabs with nothing out */
     uint32_t empty_count, slabs;
@@ -45,12 +45,18 @@ struct pool {
 /* A pool for each class of class_table. */
 extern struct pool pools[CLASS_POOLS];
 
+/* Every lock of this room in class order, for fork. */
+void pool_lock_all(void);
+void pool_unlock_all(void);
+void pool_reset_locks(void);
+
 enum { POOL_NEWS = 8 };
 
 /* What a call found out; to be acted on when no lock is held. */
 struct pool_news {
     struct list surplus; /* empty slabs, unlinked: region_release_slab each */
     unsigned bad_count;  /* bad pointers; the first POOL_NEWS are named */
+    unsigned pool;       /* whose */
     struct {
         void *block;
         enum slab_verdict verdict;
@@ -63,9 +69,9 @@ void pool_news_init(struct pool_news *news);
 void pool_start(void);
 
 /*
- * A magazine with at least one block for the empty one in `m`: a full one out of the depot, or `m` itself, filled
- * from the slabs, lowest address first within each. NULL if there is neither: the caller claims a slab and hands
- * it in by pool_add_slab. `want` bounds how many come from slabs.
+ * A magazine with at least one block for the empty one in `m`: a full one out of the depot, or `m` itself,
+ * filled from the slabs, lowest address first within each. NULL if there is neither: the caller claims a slab
+ * and hands it in by pool_add_slab. `want` bounds how many come from slabs.
  */
 struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
 
@@ -75,8 +81,13 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
  */
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
 
-/* Makes a described slab the pool's. */
-void pool_add_slab(struct pool *p, struct slab *s);
+/* Makes a described slab the pool's. False: the pool's limit forbids it, and the slab is still the caller's.
+ */
+bool pool_add_slab(struct pool *p, struct slab *s);
+
+/* One block, for who has no cache: out of the depot or the slabs; NULL if there is none. */
+void *pool_take_one(struct pool *p);
+void pool_give_one(struct pool *p, void *block, struct pool_news *news);
 
 /* Counts one refusal of memory. */
 void pool_fail(struct pool *p);
@@ -86,9 +97,6 @@ void pool_fail(struct pool *p);
  * blocks still free (allocated - used) stay at or above minavail. Spare magazines are deleted after the lock.
  */
 void pool_collect(struct pool *p, struct pool_news *news);
-
-/* What region_slab(p) and its pool know of a block, for a report: true if it is out now. Takes the pool's lock. */
-bool pool_block_is_out(const void *block);
 
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);
