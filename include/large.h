@@ -13,7 +13,8 @@
 
 #include "base.h"
 
-/* At least `n` bytes (n <= PTRDIFF_MAX) at a multiple of `align` (a power of two), zeroed if asked. NULL: none. */
+/* At least `n` bytes (n <= PTRDIFF_MAX) at a multiple of `align` (a power of two), zeroed if asked.
+   NULL: none. */
 void *large_alloc(size_t n, size_t align, bool zero);
 
 /* False: no large block starts at `p` (given back twice, or the inside of one); nothing was done. */
@@ -26,13 +27,13 @@ size_t large_usable(const void *p);
    The caller has made sure by large_usable that a block starts there. */
 void *large_realloc(void *p, size_t n);
 
-/* Gives jemalloc's unused pages back to the region. */
+/* Gives what jemalloc holds and nobody uses back to the region: little or nothing, since it gives back what is freed. */
 void large_purge(void);
 
 struct large_stats {
-    uint64_t blocks, bytes;       /* live: handed out and not yet freed */
-    uint64_t held;                /* bytes of region that jemalloc holds: live, and its own spare */
-    uint64_t failed;              /* refusals of memory, counted as a pool's are */
+    uint64_t blocks, bytes; /* live: handed out and not yet freed */
+    uint64_t held;          /* bytes of region that jemalloc holds: `bytes`, when nothing is on its way */
+    uint64_t failed;        /* refusals of memory, counted as a pool's are */
 };
 
 /* Any thread, any time, signal-safe. */

@@ -1,0 +1,289 @@
+/*
+ * jemalloc keeps the books of large blocks (sizes, splitting, merging, which free extent serves a request); the
+ * memory is the region's, through extent hooks. Three decisions make that work:
+ *
+ * Units. Every request is rounded up to whole units before jemalloc sees it. jemalloc's sizes are four to a
+ * doubling, so a multiple of a unit is rounded to a multiple of a unit, and all that it ever asks for, splits
+ * or merges lies on unit boundaries. A unit is then either wholly jemalloc's or not at all, and its class byte
+ * can say which: CLASS_BODY, or CLASS_LARGE where a block that the program holds starts. free() turns LARGE
+ * into BODY with one compare-and-swap before it calls jemalloc: of two frees, one wins, the other is told.
+ *
+ * Nothing spare. What is freed goes back to the region at once, whose business it is to keep some of it for the
+ * next claim: pools may have it, one limit and one clock rule all of it, and what jemalloc holds is what lives. So
+ * one arena, no cache per thread, no decay. It costs 100 ns a block, a tenth of the page faults of the smallest.
+ * (Kept by jemalloc, 400 MB stayed after the last free until somebody made a thousand large calls more.)
+ *
+ * No threads. jemalloc links each thread that it meets into a list, through the thread's own memory, and relies
+ * on a pthread key to be told of its end: too late or never, when other destructors still allocate. But it
+ * must serve such a thread after its end all the same, and then links nothing. So each thread is introduced
+ * and at once declared dead (settle): from then on jemalloc serves it out of arena 0, and its end needs no care.
+ */
+#include "large.h"
+
+#include "check.h"
+#include "large_jemalloc.h"
+#include "region.h"
+#include "system.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+/* oversize_threshold: here, no arena of its own for big blocks. trust_madvise: no probe of the kernel. */
+const char *je_malloc_conf = "narenas:1,tcache:false,retain:false,background_thread:false,abort_conf:false,"
+                             "oversize_threshold:0,dirty_decay_ms:0,muzzy_decay_ms:0,trust_madvise:true";
+
+enum { CLEAR_MAX = 1 << 20 }; /* bytes that are cleared by hand; more is given back to the kernel instead */
+
+/* Not a struct lock: it is held while jemalloc starts, which maps memory. It comes just before jemalloc's own. */
+static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
+static bool started;
+
+static __thread bool settled;
+
+/* What the hook gave jemalloc during this thread's present call of it. */
+static __thread struct grant {
+    void *at;
+    size_t bytes;
+    bool zeroed;
+} grant;
+
+static struct {
+    uint64_t blocks, bytes, held, failed;
+} books;
+
+static void count(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_add(counter, n, __ATOMIC_RELAXED);
+}
+
+static void uncount(uint64_t *counter, uint64_t n)
+{
+    __atomic_fetch_sub(counter, n, __ATOMIC_RELAXED);
+}
+
+/* ---- extent hooks: called with locks of jemalloc's held --------------------------------------------- */
+
+static void *hook_alloc(extent_hooks_t *hooks, void *at, size_t bytes, size_t align, bool *zero, bool *commit,
+                        unsigned arena)
+{
+    (void)hooks, (void)arena;
+    check(bytes % UNIT == 0);
+    size_t units = bytes >> UNIT_SHIFT;
+    bool zeroed = false;
+    void *p = at != NULL ? region_claim_at(at, units, &zeroed)
+                         : region_claim(units, align <= UNIT ? 1 : align >> UNIT_SHIFT, &zeroed);
+    if (p == NULL)
+        return NULL;
+    region_set_class(p, units, CLASS_BODY);
+    count(&books.held, bytes);
+    grant = (struct grant){p, bytes, zeroed};
+    *zero = zeroed;
+    *commit = true;
+    return p;
+}
+
+/* False means done, here and below. */
+static bool hook_dalloc(extent_hooks_t *hooks, void *at, size_t bytes, bool committed, unsigned arena)
+{
+    (void)hooks, (void)committed, (void)arena;
+    check(bytes % UNIT == 0);
+    if (grant.at == at)
+        grant.at = NULL;
+    uncount(&books.held, bytes);
+    region_release(at, bytes >> UNIT_SHIFT);
+    return false;
+}
+
+static bool hook_split(extent_hooks_t *hooks, void *at, size_t bytes, size_t low, size_t high, bool committed,
+                       unsigned arena)
+{
+    (void)hooks, (void)at, (void)bytes, (void)committed, (void)arena;
+    return low % UNIT != 0 || high % UNIT != 0;
+}
+
+static bool hook_merge(extent_hooks_t *hooks, void *low, size_t low_bytes, void *high, size_t high_bytes,
+                       bool committed, unsigned arena)
+{
+    (void)hooks, (void)low, (void)low_bytes, (void)high, (void)high_bytes, (void)committed, (void)arena;
+    return false;
+}
+
+/* What is missing, jemalloc does without: units are always committed, and purged only once they are released. */
+static extent_hooks_t hooks = {
+    .alloc = hook_alloc,
+    .dalloc = hook_dalloc,
+    .split = hook_split,
+    .merge = hook_merge,
+};
+
+/* ---- entering jemalloc ------------------------------------------------------------------------------ */
+
+static COLD bool start(void)
+{
+    pthread_mutex_lock(&start_mutex);
+    if (!started) {
+        tarn_je_opt_cache_oblivious = false;
+        tarn_je_oversize_threshold = 0;
+        if (tarn_je_nallocx(UNIT, 0) != 0) {
+            tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], &hooks);
+            __atomic_store_n(&started, true, __ATOMIC_RELEASE);
+        }
+    }
+    bool up = started;
+    pthread_mutex_unlock(&start_mutex);
+    return up;
+}
+
+static COLD void settle(void)
+{
+    tarn_je_nallocx(UNIT, 0);
+    large_registered.thread_end(large_tsd);
+    settled = true;
+}
+
+/* Before every call of jemalloc. False: it could not start, for want of memory; it may later. */
+static bool enter(void)
+{
+    if (unlikely(!__atomic_load_n(&started, __ATOMIC_ACQUIRE)) && !start())
+        return false;
+    if (unlikely(!settled))
+        settle();
+    grant.at = NULL;
+    return true;
+}
+
+/* jemalloc forgets an extent that the hook gave it when it then finds no memory for its own books. */
+static COLD void take_back_grant(void)
+{
+    if (grant.at != NULL)
+        hook_dalloc(&hooks, grant.at, grant.bytes, true, 0);
+}
+
+/* ---- marks ------------------------------------------------------------------------------------------ */
+
+static bool starts_block(const void *p)
+{
+    return (uintptr_t)p % UNIT == 0 && region_class(p) == CLASS_LARGE;
+}
+
+/* LARGE -> BODY; false if somebody else was first. */
+static bool unmark(void *p)
+{
+    uint8_t class = CLASS_LARGE;
+    return starts_block(p) && __atomic_compare_exchange_n(&region.classes[region_unit(p)], &class, CLASS_BODY,
+                                                          false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/* ---- the contract ----------------------------------------------------------------------------------- */
+
+/* Bytes to ask of jemalloc for a request; 0: more than anyone can have. */
+static size_t whole_units(size_t n, size_t align)
+{
+    if (n > PTRDIFF_MAX - UNIT || align > PTRDIFF_MAX - n)
+        return 0;
+    return n == 0 ? UNIT : ALIGN_UP(n, (size_t)UNIT);
+}
+
+static void clear(void *p, size_t bytes)
+{
+    if (bytes <= CLEAR_MAX || !system_discard(p, bytes))
+        memset(p, 0, bytes);
+}
+
+void *large_alloc(size_t n, size_t align, bool zero)
+{
+    size_t bytes = whole_units(n, align);
+    if (bytes == 0 || !enter())
+        return NULL;
+    void *p = je_mallocx(bytes, align > UNIT ? MALLOCX_LG_ALIGN(__builtin_ctzll(align)) : 0);
+    if (p == NULL) {
+        take_back_grant();
+        return NULL;
+    }
+    bool fresh = grant.at == p && grant.zeroed;
+    if (zero && !fresh)
+        clear(p, bytes);
+    count(&books.blocks, 1);
+    count(&books.bytes, je_sallocx(p, 0));
+    region_set_class(p, 1, CLASS_LARGE);
+    return p;
+}
+
+bool large_free(void *p)
+{
+    if (!unmark(p) || !enter())
+        return false;
+    uncount(&books.blocks, 1);
+    uncount(&books.bytes, je_sallocx(p, 0));
+    je_dallocx(p, 0);
+    return true;
+}
+
+size_t large_usable(const void *p)
+{
+    return starts_block(p) && enter() ? je_sallocx(p, 0) : 0;
+}
+
+void *large_realloc(void *p, size_t n)
+{
+    size_t bytes = whole_units(n, 1);
+    if (bytes == 0 || !enter())
+        return NULL;
+    size_t before = je_sallocx(p, 0), after = je_xallocx(p, bytes, 0, 0);
+    if (after == before)
+        take_back_grant();
+    count(&books.bytes, after - before); /* either sign: the counter wraps as the difference does */
+    if (after >= bytes)
+        return p;
+    void *moved = large_alloc(n, 1, false);
+    if (moved == NULL)
+        return NULL;
+    memcpy(moved, p, before);
+    large_free(p);
+    return moved;
+}
+
+/* There is something to purge only where two threads freed at once, and jemalloc's pages are 64 KiB (arm64): it then
+   takes a block for a small one, and leaves it if another thread is just giving back. */
+void large_purge(void)
+{
+    if (READ_ONCE(books.held) > READ_ONCE(books.bytes) && enter())
+        je_mallctl("arena.0.purge", NULL, NULL, NULL, 0);
+}
+
+void large_stats(struct large_stats *s)
+{
+    s->blocks = READ_ONCE(books.blocks);
+    s->bytes = READ_ONCE(books.bytes);
+    s->held = READ_ONCE(books.held);
+    s->failed = READ_ONCE(books.failed);
+}
+
+void large_count_failure(void)
+{
+    count(&books.failed, 1);
+}
+
+void large_prefork(void)
+{
+    pthread_mutex_lock(&start_mutex);
+    if (started && enter()) /* settled before its locks are held */
+        large_registered.prefork();
+}
+
+void large_postfork_parent(void)
+{
+    if (started)
+        large_registered.postfork_parent();
+    pthread_mutex_unlock(&start_mutex);
+}
+
+void large_postfork_child(void)
+{
+    if (started) {
+        large_registered.postfork_child();
+        tarn_je_malloc_mutex_postfork_child(large_tsd, tarn_je_arena_emap_global.lock);
+    }
+    start_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}
