@@ -2,9 +2,10 @@
  * fault: what the program did wrong, told.
  *
  * Owns:       the wording of every report, and the memory of what was reported already.
- * Promises:   by TARN_MISUSE: nothing; one line, once for each kind (a foreign pointer: the first time only); or
- *             the line, a backtrace, and SIGABRT. A report allocates nothing.
- * Guarded by: atomic flags.
+ * Promises:   by TARN_MISUSE: nothing; one line (for a foreign pointer the first time only; for the other kinds
+ *             once for each kind and address, FAULT_LINES of them in all); or the line, a backtrace, and SIGABRT.
+ *             A report allocates nothing and keeps errno.
+ * Guarded by: atomic variables.
  * Never:      runs with a lock of ours held, and never acts on the pointer.
  */
 #ifndef TARN_FAULT_H
@@ -19,6 +20,8 @@ enum fault_kind {
     FAULT_FREE_SPACE, /* tarn's address range, but no block there now */
     FAULT_KINDS
 };
+
+enum { FAULT_LINES = 16 };
 
 struct fault {
     enum fault_kind kind;

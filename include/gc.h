@@ -12,20 +12,22 @@
 #define TARN_GC_H
 
 #include "base.h"
+#include "cache.h"
 #include "pool.h"
 
-/* Collects, or waits for the collection that is on. Returns bytes given back to the kernel by this call (0 where
-   it only waited). Not for signal handlers. */
+/* Collects, or waits for the collection that is on. Returns bytes given back to the kernel by this call (0
+   where it only waited). Not for signal handlers. */
 size_t gc_run(void);
 
-/* Wishes for a collection at the next slow path of any thread, and makes the calling thread's next malloc or free
-   such a one. Async-signal-safe. */
+/* Wishes for a collection at the next slow path of any thread, and makes the calling thread's next malloc or
+   free such a one. Async-signal-safe. */
 void gc_request(void);
 
-/* On every slow path: serves a wish, takes part in a recall. Cheap when there is neither. */
-void gc_attend(void);
+/* On every slow path: serves a wish, takes part in a recall by draining `cache` (NULL: none), lets the region tidy
+   up. Cheap when there is nothing to do. */
+void gc_attend(struct cache *cache);
 
-/* Acts on what a pool found out: releases slabs, purges the region where it says so, reports bad pointers. */
+/* Acts on what a pool found out: releases slabs, reports bad pointers. */
 void gc_news(struct pool_news *news);
 
 /* fork. */

@@ -3,6 +3,7 @@
  *
  * Owns:       the handle of libunwind, loaded by trace_start and not before.
  * Promises:   without libunwind (not installed, or not built in: trace_none.c) a trace is one line that says so.
+ *             Keeps errno.
  * Guarded by: a thread-local flag: a fault while unwinding prints without a trace.
  * Never:      runs with a lock of ours held, or in the SIGQUIT handler: unwinding takes the loader's lock.
  */

@@ -1,0 +1,55 @@
+/*
+ * prepare takes every lock, in the order of enum lock_rank; jemalloc's come between the pools' and the
+ * region's, because its extent hooks take the region's lock with its own held. The parent lets go in exact
+ * reverse. The child has one thread and nobody to hand a lock back, so it makes each a new one.
+ *
+ * The wish to collect (gc.lock) is first: a collector at work in another thread is not waited for; in the
+ * child its turn is over, and what it had in hand (at most one pool's surplus slabs) is lost to the child.
+ */
+#include "fork.h"
+
+#include "gc.h"
+#include "large.h"
+#include "lock.h"
+#include "meta.h"
+#include "pool.h"
+#include "region.h"
+#include "thread.h"
+
+void fork_prepare(void)
+{
+    gc_lock();
+    thread_lock();
+    pool_lock_all();
+    large_prefork();
+    region_lock();
+    meta_lock();
+    lock_exclusive(true);
+}
+
+void fork_parent(void)
+{
+    lock_exclusive(false);
+    meta_unlock();
+    region_unlock();
+    large_postfork_parent();
+    pool_unlock_all();
+    thread_unlock();
+    gc_unlock();
+}
+
+void fork_child(void)
+{
+    lock_exclusive(false);
+    lock_forget_held();
+    meta_reset_lock();
+    region_reset_lock();
+    large_postfork_child();
+    pool_reset_locks();
+    thread_reset_lock();
+    gc_reset_lock();
+    struct pool_news news;
+    pool_news_init(&news);
+    thread_adopt_orphans(&news);
+    gc_news(&news);
+}

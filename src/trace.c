@@ -1,0 +1,78 @@
+/* libunwind is not linked but loaded: a program that never asks for a stack never pays for it. */
+#include "trace.h"
+
+#include "out.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+
+enum { FRAMES_MAX = 64 };
+
+typedef int backtrace_function(void **frames, int size);
+static backtrace_function *backtrace_into;
+static __thread bool unwinding;
+
+/* LLVM's library of the same name has no unw_backtrace, and is passed over. */
+static backtrace_function *load(void)
+{
+    static const char *const names[] = {"libunwind.so.8", "libunwind.so.1", "libunwind.so"};
+    for (unsigned i = 0; i < ARRAY_LENGTH(names); i++) {
+        void *library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
+        void *function = library != NULL ? dlsym(library, "unw_backtrace") : NULL;
+        if (function != NULL)
+            return (backtrace_function *)(uintptr_t)function;
+        if (library != NULL)
+            dlclose(library);
+    }
+    return NULL;
+}
+
+void trace_start(void)
+{
+    if (backtrace_into != NULL)
+        return;
+    int error = errno;
+    backtrace_into = load();
+    if (backtrace_into != NULL) {
+        void *frames[4];
+        backtrace_into(frames, ARRAY_LENGTH(frames)); /* what it allocates, it allocates on its first use */
+    }
+    errno = error;
+}
+
+/* `address` is where the frame goes on: one byte before lies the call, which may be a function's last instruction.
+   Where no function is known, the offset in the file is what addr2line wants. */
+static void print_frame(struct out *o, int number, const void *address)
+{
+    Dl_info info;
+    out_print(o, "  #%-2d %p", number, address);
+    if (dladdr((const char *)address - 1, &info) == 0)
+        out_print(o, " (no object)\n");
+    else if (info.dli_sname != NULL)
+        out_print(o, " %s+0x%x (%s)\n", info.dli_sname,
+                  (unsigned)((const char *)address - (const char *)info.dli_saddr), info.dli_fname);
+    else
+        out_print(o, " (%s+%p)\n", info.dli_fname,
+                  (const void *)((const char *)address - (const char *)info.dli_fbase));
+}
+
+NOINLINE void trace_print(int fd)
+{
+    struct out o;
+    void *frames[FRAMES_MAX];
+    int error = errno;
+    out_start(&o, fd);
+    if (unwinding) {
+        out_print(&o, "  (no stack: this happened while another was being printed)\n");
+    } else if (backtrace_into == NULL) {
+        out_print(&o, "  (no stack: libunwind.so.8 is not loaded)\n");
+    } else {
+        unwinding = true;
+        int count = backtrace_into(frames, FRAMES_MAX);
+        for (int i = 1; i < count; i++) /* frame 0 is this function */
+            print_frame(&o, i - 1, frames[i]);
+        unwinding = false;
+    }
+    out_flush(&o);
+    errno = error;
+}
