@@ -1,0 +1,31 @@
+/*
+ * family: what the C face (malloc.c) and the C++ face (new.c) of the heap share.
+ *
+ * Owns:       nothing.
+ * Promises:   errno is the program's: only a refusal sets it.
+ * Guarded by: nothing.
+ * Never:      calls an exported name: a program may have its own malloc, and ours would recurse into it.
+ */
+#ifndef TARN_FAMILY_H
+#define TARN_FAMILY_H
+
+#include "heap.h"
+
+#include <errno.h>
+
+/* A second exported name for the same code; gcc wants it to promise what the first one promises. */
+#if __has_attribute(copy)
+#define ALIAS_OF(target) __attribute__((alias(#target), copy(target)))
+#else
+#define ALIAS_OF(target) __attribute__((alias(#target)))
+#endif
+#define ALSO_KNOWN_AS(target, name) EXPORT __typeof__(target) name ALIAS_OF(target)
+
+/* What an allocating call returns: `block`, with the errno from before it, or NULL with ENOMEM. */
+INLINE void *family_answer(void *block, int errno_before)
+{
+    errno = block ? errno_before : ENOMEM;
+    return block;
+}
+
+#endif

@@ -1,0 +1,155 @@
+/*
+ * The C malloc family: what C, POSIX and glibc 2.36 say about arguments and errno, and nothing about memory.
+ *
+ * malloc and free end at the first miss in a tail call of a cold helper: their hit paths keep no frame, save
+ * no register and make no call (tests/golden/hotpath.txt). Build with -fno-builtin-malloc and the like: gcc
+ * makes a call of calloc out of the body of calloc.
+ */
+#include "family.h"
+#include "system.h"
+
+#include <malloc.h>
+#include <stdlib.h>
+
+/* Newer than the headers of glibc 2.36 (C23), older than them, or in none. */
+void free_sized(void *p, size_t n);
+void free_aligned_sized(void *p, size_t align, size_t n);
+void cfree(void *p);
+
+COLD static void *malloc_missed(size_t n)
+{
+    int before = errno;
+    return family_answer(heap_alloc_slow(n), before);
+}
+
+EXPORT void *malloc(size_t n)
+{
+    void *p;
+    return likely(heap_pop(n, &p)) ? p : malloc_missed(n);
+}
+
+COLD static void free_missed(void *p)
+{
+    int before = errno;
+    heap_free_slow(p, "free");
+    errno = before;
+}
+
+EXPORT void free(void *p)
+{
+    if (unlikely(!heap_push(p)))
+        free_missed(p);
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+    int before = errno;
+    size_t n;
+    if (unlikely(__builtin_mul_overflow(count, size, &n)))
+        return family_answer(NULL, before);
+    return family_answer(heap_alloc_zeroed(n), before);
+}
+
+/* Nothing to start with is malloc; nothing to end with is free, and NULL with errno as it was: as glibc's. */
+static void *resize(void *p, size_t n)
+{
+    if (likely(heap_stays(p, n)) && n > 0)
+        return p;
+    int before = errno;
+    if (p == NULL)
+        return family_answer(heap_alloc(n), before);
+    if (n > 0)
+        return family_answer(heap_realloc(p, n), before);
+    heap_free(p, "realloc");
+    errno = before;
+    return NULL;
+}
+
+EXPORT void *realloc(void *p, size_t n)
+{
+    return resize(p, n);
+}
+
+EXPORT void *reallocarray(void *p, size_t count, size_t size)
+{
+    size_t n;
+    if (unlikely(__builtin_mul_overflow(count, size, &n)))
+        return family_answer(NULL, errno);
+    return resize(p, n);
+}
+
+EXPORT int posix_memalign(void **result, size_t align, size_t n)
+{
+    if (!IS_POWER_OF_2(align) || align % sizeof(void *) != 0)
+        return EINVAL;
+    int before = errno;
+    void *p = heap_alloc_aligned(align, n);
+    errno = before; /* posix_memalign tells by its value alone */
+    if (p == NULL)
+        return ENOMEM;
+    *result = p;
+    return 0;
+}
+
+/* As glibc's, an alignment that is no power of two means the next one, and 0 means any. */
+EXPORT void *memalign(size_t align, size_t n)
+{
+    int before = errno;
+    size_t power = BLOCK_ALIGN;
+    if (align > SIZE_MAX / 2 + 1) { /* has no next power of two */
+        errno = EINVAL;
+        return NULL;
+    }
+    while (power < align)
+        power *= 2;
+    return family_answer(heap_alloc_aligned(power, n), before);
+}
+
+EXPORT void *valloc(size_t n)
+{
+    int before = errno;
+    return family_answer(heap_alloc_aligned(system_page(), n), before);
+}
+
+EXPORT void *pvalloc(size_t n)
+{
+    int before = errno;
+    size_t page = system_page();
+    if (n > PTRDIFF_MAX) /* or rounding up could arrive at 0 */
+        return family_answer(NULL, before);
+    return family_answer(heap_alloc_aligned(page, ALIGN_UP(n, page)), before);
+}
+
+EXPORT size_t malloc_usable_size(void *p)
+{
+    return heap_usable(p);
+}
+
+/* The sizes are a promise of the program's; nothing here needs them. */
+EXPORT void free_sized(void *p, size_t n)
+{
+    (void)n;
+    if (unlikely(!heap_push(p)))
+        free_missed(p);
+}
+
+EXPORT void free_aligned_sized(void *p, size_t align, size_t n)
+{
+    (void)align;
+    free_sized(p, n);
+}
+
+ALSO_KNOWN_AS(free, cfree);
+ALSO_KNOWN_AS(memalign, aligned_alloc); /* glibc 2.36: the same function, multiple of the alignment or not */
+
+/* Programs and libraries that mean glibc's malloc whatever is loaded: theirs must be ours too, for their
+   blocks come back to our free. */
+ALSO_KNOWN_AS(malloc, __libc_malloc);
+ALSO_KNOWN_AS(free, __libc_free);
+ALSO_KNOWN_AS(calloc, __libc_calloc);
+ALSO_KNOWN_AS(realloc, __libc_realloc);
+ALSO_KNOWN_AS(reallocarray, __libc_reallocarray);
+ALSO_KNOWN_AS(memalign, __libc_memalign);
+ALSO_KNOWN_AS(valloc, __libc_valloc);
+ALSO_KNOWN_AS(pvalloc, __libc_pvalloc);
+ALSO_KNOWN_AS(posix_memalign, __posix_memalign);

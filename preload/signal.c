@@ -1,0 +1,167 @@
+#include "signal.h"
+
+#include "base.h"
+#include "gc.h"
+#include "options.h"
+#include "out.h"
+#include "stats.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Where TARN_DUMP is a descriptor: which file it was at start. fd < 0: there was none. */
+static struct {
+    int fd;
+    dev_t device, special;
+    ino_t inode;
+} recorded = {.fd = -1};
+
+/*
+ * What a dump works on. Not on the stack: the signal may arrive on an alternate stack of a few KiB. Whoever
+ * dumps has put its process id in `dumper`; a fork's child that finds another one there knows that the dumper
+ * did not come along.
+ */
+static struct {
+    int dumper; /* 0: nobody */
+    struct stats stats;
+    struct residence residence;
+    char path[1024];
+} scene;
+
+/* The end of the heading. */
+static char occasion[48];
+
+/*
+ * A program that closes descriptor 2 on its way out (all of coreutils does) would leave the dump at exit
+ * nowhere to go, so where one is wished for, we keep a duplicate, high up where no program counts on a
+ * number.
+ */
+static int keep_for_exit(int fd)
+{
+    enum { HIGH = 200 };
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, HIGH);
+    return copy >= 0 ? copy : fd;
+}
+
+static void record_descriptor(int fd)
+{
+    struct stat now;
+    if (fd < 0 || fstat(fd, &now) != 0)
+        return;
+    recorded.fd = options.stats_at_exit ? keep_for_exit(fd) : fd;
+    recorded.device = now.st_dev;
+    recorded.special = now.st_rdev;
+    recorded.inode = now.st_ino;
+}
+
+static bool still_recorded(void)
+{
+    struct stat now;
+    return recorded.fd >= 0 && fstat(recorded.fd, &now) == 0 && now.st_dev == recorded.device &&
+           now.st_ino == recorded.inode && now.st_rdev == recorded.special;
+}
+
+/* The descriptor to write to, or -1. Without O_NONBLOCK a pipe that nobody reads would hang the program. */
+static int open_target(void)
+{
+    if (options.dump_fd >= 0)
+        return still_recorded() ? recorded.fd : -1;
+    if (!options_dump_path(scene.path, sizeof scene.path))
+        return -1;
+    return open(scene.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
+}
+
+static void close_target(int fd)
+{
+    if (options.dump_fd < 0)
+        close(fd);
+}
+
+/* False: another dump is on, in this process. */
+static bool enter_scene(void)
+{
+    int self = (int)getpid(), other = __atomic_load_n(&scene.dumper, __ATOMIC_RELAXED);
+    return other != self && __atomic_compare_exchange_n(&scene.dumper, &other, self, false, __ATOMIC_ACQUIRE,
+                                                        __ATOMIC_RELAXED);
+}
+
+static void leave_scene(void)
+{
+    __atomic_store_n(&scene.dumper, 0, __ATOMIC_RELEASE);
+}
+
+static void dump_to_target(const char *why)
+{
+    int fd = open_target();
+    if (fd < 0)
+        return;
+    stats_read(&scene.stats);
+    stats_residence(&scene.stats, &scene.residence);
+    stats_report(fd, why, &scene.stats, &scene.residence);
+    close_target(fd);
+}
+
+/* open, read and close are cancellation points, and the place where a signal struck may not be one. */
+static void dump(const char *why)
+{
+    int cancel;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+    if (enter_scene()) {
+        dump_to_target(why);
+        leave_scene();
+    }
+    pthread_setcancelstate(cancel, &cancel);
+}
+
+static void answer(int signal)
+{
+    (void)signal;
+    int kept = errno;
+    dump(occasion);
+    gc_request();
+    errno = kept;
+}
+
+static void name_occasion(int signal)
+{
+    const char *name = sigabbrev_np(signal);
+    struct out o;
+    out_start(&o, -1);
+    if (name != NULL)
+        out_print(&o, "SIG%s also flushes them", name);
+    else
+        out_print(&o, "Signal %d also flushes them", signal);
+    memcpy(occasion, o.text, o.used < sizeof occasion ? o.used : sizeof occasion - 1);
+}
+
+/* Whose is it now? A handler stays; ignored (nohup, a shell's background job) stays unless the user named it.
+ */
+static bool ours_to_take(int signal)
+{
+    struct sigaction now;
+    if (signal == 0 || sigaction(signal, NULL, &now) != 0 || (now.sa_flags & SA_SIGINFO))
+        return false;
+    return now.sa_handler == SIG_DFL || (now.sa_handler == SIG_IGN && options.signal_named);
+}
+
+void signal_start(void)
+{
+    record_descriptor(options.dump_fd);
+    if (!ours_to_take(options.signal))
+        return;
+    name_occasion(options.signal);
+    struct sigaction action = {.sa_handler = answer, .sa_flags = SA_RESTART | SA_ONSTACK};
+    sigfillset(&action.sa_mask);
+    sigaction(options.signal, &action, NULL);
+}
+
+__attribute__((destructor)) static void dump_at_exit(void)
+{
+    if (options.stats_at_exit)
+        dump("as the process exits");
+}
