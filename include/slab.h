@@ -54,8 +54,17 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits);
    that a magazine hands them out in ascending order. Fewer than n fill the top end. Returns how many. */
 unsigned slab_take(struct slab *s, void **out, unsigned n);
 
+/* Takes back the first of blocks[0..n), n > 0, which lies in the slab, and those behind it, up to one that does not,
+   or is bad, which *verdict then says. Returns how many it took. */
+unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum slab_verdict *verdict);
+
 /* Takes one block back. */
-enum slab_verdict slab_give(struct slab *s, void *block);
+INLINE enum slab_verdict slab_give(struct slab *s, void *block)
+{
+    enum slab_verdict verdict;
+    slab_give_run(s, &block, 1, &verdict);
+    return verdict;
+}
 
 /* Where the block that contains `p` (inside the slab) starts; NULL in the tail behind the last block. */
 void *slab_block_of(const struct slab *s, const void *p);

@@ -178,36 +178,34 @@ static void release_empty_locked(struct pool *p, unsigned keep, struct pool_news
     }
 }
 
-/* Back on the right list after a block came home. */
-static void file_slab_locked(struct pool *p, struct slab *s)
+/* On the right list after `n` blocks came home. */
+static void file_slab_locked(struct pool *p, struct slab *s, unsigned n)
 {
     if (s->used == 0) {
         list_remove(&s->link);
         list_push(&p->empty, &s->link);
         p->empty_count++;
-    } else if (list_empty(&s->link)) {
+    } else if (s->used + n == s->blocks) { /* it was full, and on none */
         list_append(&p->partial, &s->link);
     }
 }
 
-/* Returns blocks to their slabs; how many were good. Neighbours mostly lie in one slab: it is looked up once.
- */
+/* Returns blocks to their slabs; how many were good. */
 static unsigned give_blocks_locked(struct pool *p, void *const *blocks, unsigned n, struct pool_news *news)
 {
-    struct slab *s = NULL;
     unsigned good = 0;
-    size_t bytes = (size_t)class_table[p->id].units << UNIT_SHIFT;
-    for (unsigned i = 0; i < n; i++) {
-        if (s == NULL || (size_t)((char *)blocks[i] - s->base) >= bytes)
-            s = region_class(blocks[i]) == p->id ? region_slab(blocks[i]) : NULL;
-        enum slab_verdict verdict = s == NULL ? SLAB_NOT_OUT : slab_give(s, blocks[i]);
-        if (unlikely(verdict != SLAB_OK)) {
-            note_bad(news, p->id, blocks[i], verdict);
-            continue;
+    for (unsigned i = 0; i < n;) {
+        enum slab_verdict verdict = SLAB_NOT_OUT;
+        if (region_class(blocks[i]) == p->id) {
+            struct slab *s = region_slab(blocks[i]);
+            unsigned run = slab_give_run(s, blocks + i, n - i, &verdict);
+            if (run > 0)
+                file_slab_locked(p, s, run);
+            good += run;
+            i += run;
         }
-        good++;
-        if (unlikely(s->used == 0 || s->used + 1 == s->blocks))
-            file_slab_locked(p, s);
+        if (unlikely(verdict != SLAB_OK))
+            note_bad(news, p->id, blocks[i++], verdict);
     }
     return good;
 }
