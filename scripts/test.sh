@@ -1,0 +1,87 @@
+#!/bin/bash
+# test.sh [CONFIGURATION…]: installs what the tests need, builds, runs them, and counts. Without a word: all.
+#
+#   release    every test, with gcc
+#   clang      every test of the library, built with clang
+#   debug      every test of the library, with tarn's own checks (lock order, invariants) on
+#   asan ubsan tsan    the tests of the core under a sanitizer
+#
+# The last line is "N passed, N failed, N skipped". A Criterion program counts as its tests; a script as the lines
+# "ok: WHAT", "FAILED: WHAT" and "skipped: WHAT" that it prints, or as a last line like ours; any other test as one.
+set -eu
+cd "$(dirname "$0")/.."
+[ $# -gt 0 ] || set -- release clang debug asan ubsan tsan
+
+# What the caller's shell happens to have set is no part of the test: a preload, settings, ignored signals.
+unset LD_PRELOAD "${!TARN_@}"
+export LC_ALL=C.UTF-8
+ulimit -c 0
+
+scripts/bootstrap.sh test
+passed=0 failed=0 skipped=0
+
+# Out of ctest's report, which has an element for each test with its output: a line for all that did not pass, with
+# what the test said of it, and then the three numbers.
+count()
+{
+    awk '
+    function close_test() {
+        if (!told) { if (status == "run") p = 1; else if (status == "fail") f = 1; else s = 1 }
+        if (status == "fail" && f == 0) f = 1
+        if (f && !named) print "    failed:  " name
+        if (s && !named) print "    skipped: " name ": " first
+        passed += p; failed += f; skipped += s
+    }
+    /<testcase / {
+        match($0, / name="[^"]*"/); name = substr($0, RSTART + 7, RLENGTH - 8)
+        match($0, / status="[^"]*"/); status = substr($0, RSTART + 9, RLENGTH - 10)
+        p = f = s = told = named = 0; first = ""
+    }
+    sub(/^.*<system-out>/, "") { output = 1 }
+    { closed = sub(/<\/system-out>.*/, ""); gsub(/&apos;/, "\047"); gsub(/&quot;/, "\""); gsub(/&amp;/, "\\&") }
+    output && first == "" { first = $0 }
+    closed { output = 0 }
+    /^ok: / { p++; told = 1 }
+    /^FAILED: / { f++; told = named = 1; print "    failed:  " name ": " substr($0, 9) }
+    /^skipped: / { s++; told = named = 1; print "    skipped: " name ": " substr($0, 10) }
+    /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p = $1; f = $3; s = $5; told = 1 }
+    /Synthesis: .*Tested:/ {
+        gsub(/[^0-9|]/, ""); split($0, n, "|")
+        p += n[2]; f += n[3] + n[4]; told = 1
+    }
+    /<\/testcase>/ { close_test() }
+    END { print passed + 0, failed + 0, skipped + 0 }' "$1"
+}
+
+for configuration; do
+    case "$configuration" in
+    clang) set -- release --compiler clang ;;
+    *) set -- "$configuration" ;;
+    esac
+    [ "$configuration" = release ] && leave_out='^$' || leave_out='^source$'
+    begun=$SECONDS
+    if ! folder=$(scripts/build.sh "$@"); then
+        echo "$configuration: the build failed"
+        failed=$((failed + 1))
+        continue
+    fi
+    report=$folder/report.xml
+    rm -f "$report"
+    env --default-signal ctest --test-dir "$folder" -j "$(nproc)" -LE "$leave_out" --no-tests=error \
+        --output-junit "$report" --test-output-size-passed 4000000 --test-output-size-failed 4000000 \
+        --output-on-failure --progress >"$folder/report.txt" 2>&1 </dev/null || true
+    if [ ! -s "$report" ]; then
+        tail -n 5 "$folder/report.txt"
+        failed=$((failed + 1))
+        continue
+    fi
+    lines=$(count "$report")
+    read -r p f s <<<"${lines##*$'\n'}"
+    printf '%-8s %4d passed, %d failed, %d skipped (%d s)\n' "$configuration" "$p" "$f" "$s" $((SECONDS - begun))
+    [ "$lines" = "${lines%$'\n'*}" ] || echo "${lines%$'\n'*}"
+    [ "$f" = 0 ] || echo "    see $folder/report.txt"
+    passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" = 0 ]
