@@ -21,7 +21,7 @@
 #define INLINE   static inline __attribute__((always_inline))
 #define EXPORT   __attribute__((visibility("default")))
 /* For data of the hot path: -fvisibility=hidden does not reach an `extern`, which then is read through the GOT. */
-#define HIDDEN __attribute__((visibility("hidden")))
+#define HIDDEN      __attribute__((visibility("hidden")))
 #define TLS_INITIAL __attribute__((tls_model("initial-exec"), visibility("hidden")))
 
 /* The destructive interference size of the machines we know: two threads writing inside one line fight. */

@@ -31,6 +31,7 @@ struct bin {
     struct magazine *full;  /* stack of full ones */
     struct magazine *spare; /* an empty one, or NULL */
     uint32_t full_count;
+    uint32_t want; /* blocks that the next refill takes from slabs; 0: as few as at first */
 };
 
 struct cache {

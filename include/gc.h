@@ -19,13 +19,20 @@
    where it only waited). Not for signal handlers. */
 size_t gc_run(void);
 
-/* Wishes for a collection at the next slow path of any thread, and makes the calling thread's next malloc or
-   free such a one. Async-signal-safe. */
+/* Wishes for a collection: by the helper thread where there is one, else at the next slow path of any thread; the
+   calling thread's next malloc or free is made one. Async-signal-safe, takes no lock. */
 void gc_request(void);
 
 /* On every slow path: serves a wish, takes part in a recall by draining `cache` (NULL: none), lets the region tidy
    up. Cheap when there is nothing to do. */
 void gc_attend(struct cache *cache);
+
+/* The helper thread's work, to be called again and again: sleeps until there is spare memory, or a wish, and sees to
+   it for a while. Not for a thread that the program knows of. */
+void gc_tend(void);
+
+/* Tells the helper thread, if it sleeps, that there may be spare memory: after a large block was freed. */
+void gc_spare(void);
 
 /* Acts on what a pool found out: releases slabs, reports bad pointers. */
 void gc_news(struct pool_news *news);

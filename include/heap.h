@@ -30,14 +30,15 @@ void heap_free_slow(void *p, const char *call);
 /* A block of at least `n` bytes out of the thread's cache in *p; false: a miss. */
 INLINE bool heap_pop(size_t n, void **p)
 {
-    return likely(n <= pooled_max) && cache_pop(cache_self, class_of(n), p);
+    return likely(n <= pooled_max) && cache_pop(READ_ONCE(cache_self), class_of(n), p);
 }
 
 /* Keeps `p` in the thread's cache; false: a miss, and NULL is one. */
 INLINE bool heap_push(void *p)
 {
     size_t unit = region_unit(p);
-    return likely(unit < region.units) && cache_push(cache_self, READ_ONCE(region.classes[unit]), p);
+    return likely(unit < region.units) &&
+           cache_push(READ_ONCE(cache_self), READ_ONCE(region.classes[unit]), p);
 }
 
 /* A block of at least `n` bytes; NULL: n > PTRDIFF_MAX, or no memory. */

@@ -30,6 +30,9 @@ void *large_realloc(void *p, size_t n);
 /* Gives what jemalloc holds and nobody uses back to the region: little or nothing, since it gives back what is freed. */
 void large_purge(void);
 
+/* The same for those that have been unused for a while. */
+void large_tidy(void);
+
 struct large_stats {
     uint64_t blocks, bytes; /* live: handed out and not yet freed */
     uint64_t held;          /* bytes of region that jemalloc holds: `bytes`, when nothing is on its way */

@@ -33,7 +33,7 @@ struct options {
     bool signal_named;   /* the user named it: take it even where it is ignored */
     int dump_fd;         /* -1: dump_path */
     char dump_path[512]; /* as written, with %p */
-    bool stats_at_exit, gc, strict, show, help;
+    bool stats_at_exit, gc, helper, strict, show, help;
     enum misuse misuse;
 };
 extern struct options options;

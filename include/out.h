@@ -13,6 +13,8 @@
 
 #include "base.h"
 
+#include <sys/types.h>
+
 struct out {
     int fd;          /* -1: the text goes nowhere                  */
     unsigned used;   /* bytes waiting in `text`                    */
@@ -31,6 +33,25 @@ void out_print(struct out *o, const char *format, ...);
 
 /* Writes what is waiting. Short writes and EINTR are continued; another error drops the rest. */
 void out_flush(struct out *o);
+
+/*
+ * Which file a descriptor was. A daemon closes its descriptors and opens files in their place: what is remembered
+ * at start is compared before every line, and a number that means something else now gets none.
+ */
+struct out_file {
+    int fd; /* -1: there was none */
+    dev_t device, special;
+    ino_t inode;
+};
+
+void out_remember(struct out_file *file, int fd);
+bool out_is_same(const struct out_file *file);
+
+/* Descriptor 2 is remembered from here on; before, out_complain trusts it. Once, at start. */
+void out_remember_stderr(void);
+
+/* The remembered descriptor 2, or -1 where it is no longer the same. */
+int out_stderr(void);
 
 /* One whole line "tarn: ..." on descriptor 2, by one write(2) where it fits; the format is out_print's. */
 void out_complain(const char *format, ...);

@@ -80,6 +80,10 @@ void region_set_class(const void *base, size_t count, unsigned class);
 /* Gives dirty units back to the kernel until at most `keep` bytes of them stay. Returns bytes given back. */
 size_t region_purge(size_t keep);
 
+/* Unmaps what is free: within RLIMIT_AS or RLIMIT_DATA a mapping without pages takes the place of others, our books
+   among them. */
+void region_shrink(void);
+
 /* Is it time to look at the dirty units? Cheap, no lock: for every slow path, which then calls region_tidy. */
 bool region_untidy(void);
 

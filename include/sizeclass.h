@@ -10,8 +10,9 @@
  *     class_of[(n + 15) >> 4] = c   <=>   size[c - 1] < n <= size[c]
  *     0 = CLASS_NONE < 1 .. class_count < CLASS_BODY < CLASS_LARGE < CLASS_MAX
  *
- * The default: steps of 16 up to 128, then four classes to each doubling. Eight to a doubling gained under two
- * points of waste and no resident memory that could be measured.
+ * The default: steps of 16 up to 128, then four classes to each doubling; eight between 4 and 8 KiB, where programs
+ * ask for "a page and a header" (sqlite: 7 % less resident memory, gcc, python3 and perl unchanged). Eight
+ * everywhere cost gcc 0.9 % and python3 0.5 % more: each class has a slab of its own that is not full.
  */
 #ifndef TARN_SIZECLASS_H
 #define TARN_SIZECLASS_H
@@ -53,6 +54,8 @@ extern HIDDEN uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 /* The class that serves `n` <= pooled_max bytes. */
 INLINE size_t class_of(size_t n)
 {
+    if (n > POOLED_MAX)
+        __builtin_unreachable();
     return class_map[(n + BLOCK_ALIGN - 1) >> GRAIN_SHIFT];
 }
 

@@ -19,6 +19,9 @@
    right if a recall turned it. */
 struct cache *thread_cache(void);
 
+/* The same where it has one already, else NULL. */
+struct cache *thread_own(void);
+
 /* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once.
  */
 void thread_start(void (*end)(void *cache));

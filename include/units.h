@@ -50,8 +50,9 @@ bool units_take(struct units *u, size_t unit, size_t count);
 /* Frees taken units: as dirty ones, or as they were before they were taken. */
 void units_free(struct units *u, size_t unit, size_t count, bool dirty);
 
-/* Taken, absent units are mapped now. */
+/* Taken, absent units are mapped now; taken, mapped ones absent. */
 void units_set_mapped(struct units *u, size_t unit, size_t count);
+void units_set_absent(struct units *u, size_t unit, size_t count);
 
 /* Taken units turn out to be somebody else's place: they stay taken, and are counted no more. */
 void units_lose(struct units *u, size_t unit, size_t count);

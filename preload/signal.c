@@ -11,15 +11,10 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-/* Where TARN_DUMP is a descriptor: which file it was at start. fd < 0: there was none. */
-static struct {
-    int fd;
-    dev_t device, special;
-    ino_t inode;
-} recorded = {.fd = -1};
+/* Where TARN_DUMP is a descriptor: which file it was at start. */
+static struct out_file target = {.fd = -1};
 
 /*
  * What a dump works on. Not on the stack: the signal may arrive on an alternate stack of a few KiB. Whoever
@@ -48,29 +43,11 @@ static int keep_for_exit(int fd)
     return copy >= 0 ? copy : fd;
 }
 
-static void record_descriptor(int fd)
-{
-    struct stat now;
-    if (fd < 0 || fstat(fd, &now) != 0)
-        return;
-    recorded.fd = options.stats_at_exit ? keep_for_exit(fd) : fd;
-    recorded.device = now.st_dev;
-    recorded.special = now.st_rdev;
-    recorded.inode = now.st_ino;
-}
-
-static bool still_recorded(void)
-{
-    struct stat now;
-    return recorded.fd >= 0 && fstat(recorded.fd, &now) == 0 && now.st_dev == recorded.device &&
-           now.st_ino == recorded.inode && now.st_rdev == recorded.special;
-}
-
 /* The descriptor to write to, or -1. Without O_NONBLOCK a pipe that nobody reads would hang the program. */
 static int open_target(void)
 {
     if (options.dump_fd >= 0)
-        return still_recorded() ? recorded.fd : -1;
+        return out_is_same(&target) ? target.fd : -1;
     if (!options_dump_path(scene.path, sizeof scene.path))
         return -1;
     return open(scene.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
@@ -151,7 +128,9 @@ static bool ours_to_take(int signal)
 
 void signal_start(void)
 {
-    record_descriptor(options.dump_fd);
+    out_remember(&target, options.dump_fd);
+    if (options.stats_at_exit && target.fd >= 0)
+        target.fd = keep_for_exit(target.fd);
     if (!ours_to_take(options.signal))
         return;
     name_occasion(options.signal);

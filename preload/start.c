@@ -2,11 +2,13 @@
  * What needs a running process rather than a first malloc: the fork handlers, the signal, stacks for reports, the
  * tables a user asked to see. The heap itself has mostly started before, at the loader's or a library's first miss.
  *
- * The fork handlers are registered as early as a preloaded library can: what is registered later (a program's own
- * handlers) runs its prepare before ours, with malloc still whole.
+ * We are linked with -z initfirst: our constructor comes before all others, even libc's. So our fork handlers are the
+ * first to be registered, and everybody else's prepare, also that of a library the program is linked with, runs before
+ * ours, with malloc still whole.
  */
 #include "fork.h"
 #include "heap.h"
+#include "helper.h"
 #include "options.h"
 #include "signal.h"
 #include "trace.h"
@@ -15,11 +17,20 @@
 #include <pthread.h>
 #include <unistd.h>
 
-__attribute__((constructor(101))) static void start(void)
+static void after_fork(void)
 {
+    fork_child();
+    helper_forget();
+}
+
+__attribute__((constructor(101))) static void start(int argc, char **argv, char **environment)
+{
+    (void)argc, (void)argv;
     int before = errno;
+    if (environ == NULL) /* libc's constructor sets it, to the same */
+        environ = environment;
     heap_start();
-    pthread_atfork(fork_prepare, fork_parent, fork_child);
+    pthread_atfork(fork_prepare, fork_parent, after_fork);
     if (options.misuse == MISUSE_ABORT)
         trace_start();
     if (options.help)

@@ -56,7 +56,7 @@ static void print_line(const struct fault *f, const char *end)
 {
     struct out o;
     bool later = strcmp(f->call, "flush") == 0;
-    out_start(&o, STDERR_FILENO);
+    out_start(&o, out_stderr());
     out_print(&o, "tarn: %s(%p): ", later ? "free" : f->call, f->pointer);
     switch (f->kind) {
     case FAULT_INSIDE:
@@ -82,7 +82,7 @@ static void print_line(const struct fault *f, const char *end)
 /* A handler of the program's for SIGABRT could allocate, and return; the core is wanted as it is now. */
 static _Noreturn COLD void end_process(void)
 {
-    trace_print(STDERR_FILENO);
+    trace_print(out_stderr());
     signal(SIGABRT, SIG_DFL);
     abort();
 }

@@ -7,6 +7,9 @@
  * Draining comes first, because cached blocks pin slabs: some 630 of them, spread at random, kept nearly
  * every slab alive.
  *
+ * Nobody calls malloc in a process that idles. Once the program itself has a second thread, preload/ gives it one of
+ * ours, asleep in gc_tend until there is something to give back or a signal wishes for it.
+ *
  * Who needs memory while another collects waits for it and tries again: failing then would be a spurious
  * NULL, since that collection is about to free memory. HAProxy's second caller returns at once, and fails.
  */
@@ -17,7 +20,11 @@
 #include "large.h"
 #include "lock.h"
 #include "region.h"
+#include "system.h"
 #include "thread.h"
+
+#include <semaphore.h>
+#include <time.h>
 
 static struct {
     struct lock lock;
@@ -25,6 +32,8 @@ static struct {
     bool running;
     uint32_t turn; /* collections begun */
     bool wished;   /* gc_request */
+    bool dozing;   /* the helper sleeps until the bell rings */
+    sem_t bell;    /* all zeroes is a semaphore at 0, in glibc */
 } gc = {.lock = LOCK_INITIALIZER(LOCK_GC), .done = PTHREAD_COND_INITIALIZER};
 
 static void report_bad(const struct pool_news *news)
@@ -52,15 +61,21 @@ void gc_news(struct pool_news *news)
     }
     if (unlikely(news->bad_count > 0))
         report_bad(news);
+    if (unlikely(READ_ONCE(gc.dozing)))
+        gc_spare();
     pool_news_init(news);
 }
 
+/* From the cache (NULL: none) and the depots into the slabs, class by class: full magazines that stayed in a depot
+   would pin them. */
 static void drain(struct cache *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
     for (unsigned c = 1; c <= class_count; c++) {
-        cache_drain(cache, c, &news);
+        if (cache != NULL)
+            cache_drain(cache, c, &news);
+        pool_collect(&pools[c], &news);
         gc_news(&news);
     }
 }
@@ -69,20 +84,18 @@ static size_t collect(void)
 {
     struct pool_news news;
     pool_news_init(&news);
-    struct cache *cache = thread_cache();
-    if (cache != NULL) {
+    struct cache *cache = thread_own();
+    if (cache != NULL)
         cache->epoch = READ_ONCE(gc.turn);
-        drain(cache);
-    }
     thread_recall();
     thread_drain_idle(&news);
     gc_news(&news);
-    for (unsigned c = 1; c <= class_count; c++) {
-        pool_collect(&pools[c], &news);
-        gc_news(&news);
-    }
+    drain(cache);
     large_purge();
-    return region_purge(0);
+    size_t bytes = region_purge(0);
+    if (system_limit() != SIZE_MAX)
+        region_shrink();
+    return bytes;
 }
 
 /* Ours to collect? If another does, waits until it has done. */
@@ -124,7 +137,85 @@ void gc_request(void)
 {
     WRITE_ONCE(gc.wished, true);
     thread_recall_self();
+    sem_post(&gc.bell);
 }
+
+/* ---- the helper thread ------------------------------------------------------------------------------ */
+
+enum {
+    TICK = 200,      /* ms: region_tidy's period */
+    TICKS_AWAKE = 10 /* after the last bell: jemalloc's pages take a second, and the region's a tick more */
+};
+
+static bool much_is_spare(void)
+{
+    struct region_stats region;
+    struct large_stats large;
+    region_stats(&region);
+    large_stats(&large);
+    return region.dirty > 0 || large.held > large.bytes;
+}
+
+void gc_spare(void)
+{
+    if (__atomic_load_n(&gc.dozing, __ATOMIC_SEQ_CST) && much_is_spare() &&
+        __atomic_exchange_n(&gc.dozing, false, __ATOMIC_SEQ_CST))
+        sem_post(&gc.bell);
+}
+
+/* Until the bell. What became spare just before `dozing` was set rang no bell: hence the look in between. */
+static void doze(void)
+{
+    __atomic_store_n(&gc.dozing, true, __ATOMIC_SEQ_CST);
+    if (!much_is_spare())
+        while (sem_wait(&gc.bell) != 0)
+            continue; /* EINTR: a debugger's doing, the helper takes no signals */
+    __atomic_store_n(&gc.dozing, false, __ATOMIC_SEQ_CST);
+}
+
+/* A tick, or less if the bell rings; true if it did. */
+static bool nap(void)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += TICK * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    return sem_clockwait(&gc.bell, CLOCK_MONOTONIC, &until) == 0;
+}
+
+/* What changes whenever blocks pass between threads and pools. */
+static uint64_t activity(void)
+{
+    struct large_stats large;
+    large_stats(&large);
+    uint64_t sum = large.bytes;
+    for (unsigned c = 1; c <= class_count; c++)
+        sum = sum * 31 + READ_ONCE(pools[c].used);
+    return sum;
+}
+
+/*
+ * While a program works, what lies spare for a few ticks goes; when nothing has moved for a tick, all goes, depots
+ * included, and the threads are asked for what their caches hold when they next come by.
+ */
+void gc_tend(void)
+{
+    doze();
+    uint64_t before = activity();
+    for (int ticks = 0; ticks < TICKS_AWAKE && (much_is_spare() || READ_ONCE(gc.wished)); ticks++) {
+        gc_attend(NULL);
+        large_tidy();
+        bool rung = nap();
+        uint64_t now = activity();
+        if (!rung && now == before)
+            gc_run();
+        ticks = rung ? 0 : ticks;
+        before = now;
+    }
+}
+
+/* ---- everybody's part ------------------------------------------------------------------------------- */
 
 void gc_attend(struct cache *cache)
 {
@@ -154,4 +245,6 @@ void gc_reset_lock(void)
     lock_init(&gc.lock, LOCK_GC, 0);
     gc.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     gc.running = false;
+    gc.dozing = false;
+    sem_init(&gc.bell, 0, 0);
 }

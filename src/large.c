@@ -177,11 +177,9 @@ static bool unmark(void *p)
 
 /* ---- the contract ----------------------------------------------------------------------------------- */
 
-/* Bytes to ask of jemalloc for a request; 0: more than anyone can have. */
-static size_t whole_units(size_t n, size_t align)
+/* Bytes to ask of jemalloc for a request; 0: more than there are addresses. It refuses what else is absurd. */
+static size_t whole_units(size_t n)
 {
-    if (n > PTRDIFF_MAX - UNIT || align > PTRDIFF_MAX - n)
-        return 0;
     return n == 0 ? UNIT : ALIGN_UP(n, (size_t)UNIT);
 }
 
@@ -193,7 +191,7 @@ static void clear(void *p, size_t bytes)
 
 void *large_alloc(size_t n, size_t align, bool zero)
 {
-    size_t bytes = whole_units(n, align);
+    size_t bytes = whole_units(n);
     if (bytes == 0 || !enter())
         return NULL;
     void *p = je_mallocx(bytes, align > UNIT ? MALLOCX_LG_ALIGN(__builtin_ctzll(align)) : 0);
@@ -227,7 +225,7 @@ size_t large_usable(const void *p)
 
 void *large_realloc(void *p, size_t n)
 {
-    size_t bytes = whole_units(n, 1);
+    size_t bytes = whole_units(n);
     if (bytes == 0 || !enter())
         return NULL;
     size_t before = je_sallocx(p, 0), after = je_xallocx(p, bytes, 0, 0);
@@ -246,10 +244,20 @@ void *large_realloc(void *p, size_t n)
 
 /* There is something to purge only where two threads freed at once, and jemalloc's pages are 64 KiB (arm64): it then
    takes a block for a small one, and leaves it if another thread is just giving back. */
+static void tell_arena(const char *order)
+{
+    if (__atomic_load_n(&started, __ATOMIC_ACQUIRE) && enter())
+        je_mallctl(order, NULL, NULL, NULL, 0);
+}
+
 void large_purge(void)
 {
-    if (READ_ONCE(books.held) > READ_ONCE(books.bytes) && enter())
-        je_mallctl("arena.0.purge", NULL, NULL, NULL, 0);
+    tell_arena("arena.0.purge");
+}
+
+void large_tidy(void)
+{
+    tell_arena("arena.0.decay");
 }
 
 void large_stats(struct large_stats *s)

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -201,11 +202,46 @@ void out_print(struct out *o, const char *format, ...)
     va_end(list);
 }
 
+void out_remember(struct out_file *file, int fd)
+{
+    struct stat now;
+    file->fd = -1;
+    if (fd < 0 || fstat(fd, &now) != 0)
+        return;
+    *file = (struct out_file){fd, now.st_dev, now.st_rdev, now.st_ino};
+}
+
+bool out_is_same(const struct out_file *file)
+{
+    struct stat now;
+    return file->fd >= 0 && fstat(file->fd, &now) == 0 && now.st_dev == file->device &&
+           now.st_ino == file->inode && now.st_rdev == file->special;
+}
+
+static struct out_file standard_error;
+static bool remembered;
+
+void out_remember_stderr(void)
+{
+    int before = errno;
+    out_remember(&standard_error, STDERR_FILENO);
+    remembered = true;
+    errno = before;
+}
+
+int out_stderr(void)
+{
+    int before = errno;
+    int fd = !remembered || out_is_same(&standard_error) ? STDERR_FILENO : -1;
+    errno = before;
+    return fd;
+}
+
 void out_complain(const char *format, ...)
 {
     struct out o;
     va_list list;
-    out_start(&o, STDERR_FILENO);
+    out_start(&o, out_stderr());
     out_print(&o, "tarn: ");
     va_start(list, format);
     print_list(&o, format, list);

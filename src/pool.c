@@ -92,7 +92,7 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want)
     struct magazine *full = p->depot;
     if (full != NULL) {
         p->depot = full->next;
-        p->depot_count--;
+        WRITE_ONCE(p->depot_count, p->depot_count - 1);
         m->next = p->spares;
         p->spares = m;
     } else {
@@ -114,7 +114,7 @@ void *pool_take_one(struct pool *p)
         block = m->slot[--m->count];
         if (m->count == 0) {
             p->depot = m->next;
-            p->depot_count--;
+            WRITE_ONCE(p->depot_count, p->depot_count - 1);
             m->next = p->spares;
             p->spares = m;
         }
@@ -132,7 +132,7 @@ bool pool_add_slab(struct pool *p, struct slab *s)
     if (allowed) {
         list_push(&p->empty, &s->link);
         p->empty_count++;
-        p->slabs++;
+        WRITE_ONCE(p->slabs, p->slabs + 1);
         WRITE_ONCE(p->allocated, p->allocated + s->blocks);
     }
     lock_release(&p->lock);
@@ -171,7 +171,7 @@ static void release_empty_locked(struct pool *p, unsigned keep, struct pool_news
             break;
         list_remove(&s->link);
         p->empty_count--;
-        p->slabs--;
+        WRITE_ONCE(p->slabs, p->slabs - 1);
         WRITE_ONCE(p->allocated, p->allocated - s->blocks);
         region_set_class(s->base, s->units, CLASS_NONE);
         list_push(&news->surplus, &s->link);
@@ -218,7 +218,7 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
         count_used_locked(p, -(int64_t)m->count);
         m->next = p->depot;
         p->depot = m;
-        p->depot_count++;
+        WRITE_ONCE(p->depot_count, p->depot_count + 1);
         empty = p->spares;
         if (empty != NULL)
             p->spares = empty->next;
@@ -253,7 +253,7 @@ void pool_collect(struct pool *p, struct pool_news *news)
     lock_acquire(&p->lock);
     struct magazine *depot = p->depot, *spares = p->spares;
     p->depot = p->spares = NULL;
-    p->depot_count = 0;
+    WRITE_ONCE(p->depot_count, 0);
     for (struct magazine *m = depot; m != NULL; m = m->next) {
         unsigned good = give_blocks_locked(p, m->slot, m->count, news);
         count_used_locked(p, m->count - good); /* what was never out, was never in the depot either */

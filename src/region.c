@@ -270,6 +270,27 @@ size_t region_purge(size_t keep)
     return purged << UNIT_SHIFT;
 }
 
+void region_shrink(void)
+{
+    /* The loop ends: what was unmapped is absent, and `top` has nothing behind it. */
+    for (;;) {
+        lock_acquire(&books.lock);
+        size_t unit = units_find(&books.units, FREE_MAPPED, 1, 1), count = 0;
+        if (unit != UNITS_NONE) {
+            count = units_run(&books.units, FREE_MAPPED, unit, SIZE_MAX);
+            take_locked(unit, count);
+        }
+        lock_release(&books.lock);
+        if (count == 0)
+            return;
+        system_unmap(address_of(unit), count << UNIT_SHIFT);
+        lock_acquire(&books.lock);
+        units_set_absent(&books.units, unit, count);
+        units_free(&books.units, unit, count, false);
+        lock_release(&books.lock);
+    }
+}
+
 /*
  * What a program frees it mostly asks for again: giving memory back at once doubles or triples the time of a churn
  * (LIFO over 10^5 blocks of 64 bytes: 38 ns an operation, 10 so). So dirty units may stay, but each must earn its
@@ -316,23 +337,19 @@ static bool place_window(uintptr_t random)
         0x020000000000,
         0x002000000000,
     };
-    for (size_t i = 0; i < ARRAY_LENGTH(candidates); i++) {
+    enum system_map_result result = SYSTEM_REFUSED;
+    for (size_t i = 0; i < ARRAY_LENGTH(candidates) && result != SYSTEM_MAPPED; i++) {
         region.base = candidates[i];
         books.units.first = region.base >> UNIT_SHIFT;
         units_take(&books.units, 0, GROWTH_MIN);
-        switch (map_taken(0, GROWTH_MIN, 0)) {
-        case SYSTEM_MAPPED:
-            units_free(&books.units, 0, GROWTH_MIN, false);
-            return true;
-        case SYSTEM_REFUSED:
-            break;
-        case SYSTEM_OCCUPIED: /* lost; the next candidate starts with a clean sheet */
+        result = map_taken(0, GROWTH_MIN, 0);
+        if (result == SYSTEM_OCCUPIED) /* lost; the next candidate starts with a clean sheet */
             books.units.taken += GROWTH_MIN;
+        if (result != SYSTEM_REFUSED)
             units_free(&books.units, 0, GROWTH_MIN, false);
-            break;
-        }
     }
-    return false;
+    /* The last is as good as any: what is refused now, a later claim may get. */
+    return result != SYSTEM_OCCUPIED;
 }
 
 static size_t window_bytes(void)
@@ -361,7 +378,7 @@ bool region_start(void)
     region.units = units;
     if (place_window((uintptr_t)tables))
         return true;
-    region.units = 0;
+    region.units = books.units.groups = 0;
     return false;
 }
 

@@ -15,6 +15,8 @@ _Static_assert(POOLED_MAX % UNIT == 0 || UNIT % POOLED_MAX == 0, "slabs are whol
 enum {
     STEPS_OF_16_UP_TO = 128,
     CLASSES_PER_DOUBLING = 4,
+    FINE_FROM = 4096,
+    CLASSES_WHERE_FINE = 8,
     SLAB_BLOCKS_MIN = 8,        /* fewer, and one busy block pins a large share of its slab */
     MAGAZINE_BYTES = 64 * 1024, /* of blocks in a magazine: fewer made threads ping-pong through the depot */
 };
@@ -26,7 +28,7 @@ unsigned sizeclass_defaults(uint32_t *sizes, size_t max)
     for (uint32_t size = BLOCK_ALIGN; size <= max && count < CLASS_POOLS - 1; size += step) {
         sizes[count++] = size;
         if (size >= STEPS_OF_16_UP_TO && IS_POWER_OF_2(size))
-            step = size / CLASSES_PER_DOUBLING;
+            step = size / (size == FINE_FROM ? CLASSES_WHERE_FINE : CLASSES_PER_DOUBLING);
     }
     return count;
 }

@@ -5,8 +5,8 @@
  *     first miss -> birth: an idle cache, or a new one -> ... -> key destructor -> thread_end: idle again
  *
  * Caches are linked in the order in which they were made and never unmapped, so a walk needs no lock. A
- * thread that exits without its key destructor (none of the 1024 keys was left, or the destructor ran before
- * a later one allocated for the last time) leaves nothing behind: after `ended` it never gets a cache again.
+ * thread whose end nobody would tell of gets none (none of the 1024 keys was left): a recall would write where its
+ * stack was. Neither does one whose end was told, and that allocates in a later destructor.
  */
 #include "thread.h"
 
@@ -68,7 +68,7 @@ static struct cache *acquire(void)
         cache = pop_locked(&registry.idle);
     if (cache != NULL) {
         cache->self = &cache_self;
-        registry.living++;
+        WRITE_ONCE(registry.living, registry.living + 1);
     }
     lock_release(&registry.lock);
     if (cache != NULL)
@@ -82,7 +82,7 @@ static struct cache *acquire(void)
     cache->self = &cache_self;
     cache->made = registry.made;
     __atomic_store_n(&registry.made, cache, __ATOMIC_RELEASE);
-    registry.living++;
+    WRITE_ONCE(registry.living, registry.living + 1);
     lock_release(&registry.lock);
     return cache;
 }
@@ -95,9 +95,13 @@ static struct cache *birth(void)
     mine = cache;
     WRITE_ONCE(cache_self, cache);
     /* May allocate, for keys above the first 32: that finds the cache in place. */
-    if (registry.has_key)
-        pthread_setspecific(registry.key, cache);
+    pthread_setspecific(registry.key, cache);
     return cache;
+}
+
+struct cache *thread_own(void)
+{
+    return mine;
 }
 
 struct cache *thread_cache(void)
@@ -106,7 +110,7 @@ struct cache *thread_cache(void)
         WRITE_ONCE(cache_self, mine);
         return mine;
     }
-    return ended ? NULL : birth();
+    return ended || !registry.has_key ? NULL : birth();
 }
 
 /*
@@ -121,9 +125,9 @@ static bool keep_warm(struct cache *cache)
     if (keep) {
         push_locked(&registry.warm, cache);
         registry.warm_count++;
+        cache->self = NULL;
     }
-    cache->self = NULL;
-    registry.living--;
+    WRITE_ONCE(registry.living, registry.living - 1);
     lock_release(&registry.lock);
     return keep;
 }
@@ -132,6 +136,7 @@ static void empty(struct cache *cache, struct pool_news *news)
 {
     cache_drain_all(cache, news);
     lock_acquire(&registry.lock);
+    cache->self = NULL; /* until here a fork's child would have found an orphan */
     push_locked(&registry.idle, cache);
     lock_release(&registry.lock);
 }
@@ -148,9 +153,12 @@ void thread_end(struct cache *cache, struct pool_news *news)
 
 void thread_drain_idle(struct pool_news *news)
 {
-    for (;;) { /* ends: only a dying thread adds one, and four are the most */
+    static struct cache *nobody; /* for a recall to write to */
+    for (;;) {                   /* ends: only a dying thread adds one, and four are the most */
         lock_acquire(&registry.lock);
         struct cache *cache = pop_warm_locked();
+        if (cache != NULL)
+            cache->self = &nobody;
         lock_release(&registry.lock);
         if (cache == NULL)
             return;
@@ -204,8 +212,7 @@ void thread_adopt_orphans(struct pool_news *news)
     for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
         if (cache == mine || cache->self == NULL)
             continue;
-        cache->self = NULL;
-        registry.living--;
         empty(cache, news);
     }
+    WRITE_ONCE(registry.living, mine != NULL);
 }

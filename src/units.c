@@ -118,6 +118,11 @@ void units_set_mapped(struct units *u, size_t unit, size_t count)
     WRITE_ONCE(u->mapped, u->mapped + set_bits(u, ROW_MAPPED, unit, count, true));
 }
 
+void units_set_absent(struct units *u, size_t unit, size_t count)
+{
+    WRITE_ONCE(u->mapped, u->mapped - set_bits(u, ROW_MAPPED, unit, count, false));
+}
+
 void units_lose(struct units *u, size_t unit, size_t count)
 {
     set_bits(u, ROW_TAKEN, unit, count, true);
