@@ -1,0 +1,495 @@
+#include "region.h"
+
+#include "../tools/random.h"
+#include "fake_system.h"
+#include "meta.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+enum { MEBIBYTE = 1 << 20 };
+
+static void start(void)
+{
+    sizeclass_start(NULL, 0, 32768);
+    cr_assert(region_start());
+}
+
+TestSuite(region, .init = start);
+
+static bool zeroed;
+
+static void *claim(size_t count)
+{
+    return region_claim(count, 1, &zeroed);
+}
+
+static struct region_stats stats(void)
+{
+    struct region_stats s;
+    region_check();
+    region_stats(&s);
+    return s;
+}
+
+static size_t taken(void)
+{
+    return stats().taken >> UNIT_SHIFT;
+}
+
+static size_t dirty(void)
+{
+    return stats().dirty >> UNIT_SHIFT;
+}
+
+/* Takes all units there are below the top, so that what is claimed next is fresh. */
+static char *claim_all_mapped(void)
+{
+    size_t mapped = stats().mapped >> UNIT_SHIFT;
+    return claim(mapped - taken());
+}
+
+static bool is_zero(const char *at, size_t units)
+{
+    for (size_t i = 0; i < units * UNIT; i += 512)
+        if (at[i] != 0)
+            return false;
+    return true;
+}
+
+/* ---- start ---- */
+
+/* A sanitizer leaves a program only one of the places where the window could lie. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { ONE_PLACE = true };
+#else
+enum { ONE_PLACE = false };
+#endif
+
+Test(region_start, before_it_nothing_is_ours)
+{
+    int local = 0;
+    cr_assert_eq(region_class(&local), CLASS_NONE);
+    cr_assert_eq(region_class(NULL), CLASS_NONE);
+    cr_assert_null(claim(1));
+}
+
+Test(region_start, takes_no_memory_but_a_first_piece)
+{
+    start();
+    struct region_stats s = stats();
+    cr_assert_eq(s.taken, 0);
+    cr_assert_eq(s.dirty, 0);
+    cr_assert_leq(s.mapped, MEBIBYTE);
+    cr_assert_eq(region.base % (GROUP_UNITS * (uintptr_t)UNIT), 0);
+    cr_assert_geq(region.units * (size_t)UNIT, (size_t)16 << 30); /* 4 times the fake's memory */
+}
+
+Test(region_start, wants_no_more_than_a_limit_lets_it_use)
+{
+    fake_limit((size_t)64 * MEBIBYTE);
+    start();
+    cr_assert_leq(region.units * (size_t)UNIT, (size_t)1 << 30);
+    cr_assert_not_null(claim(1));
+}
+
+Test(region_start, goes_elsewhere_where_the_place_is_occupied, .disabled = ONE_PLACE)
+{
+    fake_occupy(2);
+    start();
+    cr_assert_eq(taken(), 0);
+    char *p = claim(1);
+    cr_assert_not_null(p);
+    cr_assert_eq(region_unit(p), 0); /* the lost candidates left no trace */
+    p[0] = 1;
+}
+
+Test(region_start, without_tables_nothing_is_ours_and_nothing_is_claimed)
+{
+    fake_refuse(0, 1);
+    cr_assert_not(region_start());
+    cr_assert_null(claim(1));
+    cr_assert_eq(region_class(&zeroed), CLASS_NONE);
+}
+
+/* What is refused at the start may be had later. */
+Test(region_start, refused_everywhere_it_still_has_a_window, .disabled = ONE_PLACE)
+{
+    fake_refuse(1, 4);
+    start();
+    cr_assert_eq(fake_refused(), 4);
+    cr_assert_eq(stats().mapped, 0);
+    char *p = claim(1);
+    cr_assert_not_null(p);
+    cr_assert_eq(region_unit(p), 0);
+    p[0] = 1;
+}
+
+/* What is claimed must be known to be ours: else free() would take it for foreign. */
+Test(region_start, without_a_place_nothing_is_ours_and_nothing_is_claimed)
+{
+    fake_occupy(4);
+    cr_assert_not(region_start());
+    cr_assert_null(claim(1));
+    cr_assert_eq(region_class(&zeroed), CLASS_NONE);
+}
+
+/* ---- claim and release ---- */
+
+Test(region, claims_the_lowest_units_zeroed_and_writable)
+{
+    char *a = claim(1), *b = claim(3);
+    cr_assert_eq((uintptr_t)a, region.base);
+    cr_assert_eq(b, a + UNIT);
+    cr_assert(zeroed);
+    cr_assert(is_zero(a, 4));
+    memset(a, 1, (size_t)4 * UNIT);
+    cr_assert_eq(taken(), 4);
+}
+
+Test(region, release_makes_units_dirty_classless_and_first_to_be_claimed)
+{
+    char *a = claim(2), *b = claim(2), *c = claim(2);
+    memset(b, 1, (size_t)2 * UNIT);
+    region_set_class(b, 2, 7);
+    cr_assert(region_class(b) == 7 && region_class(b + 2 * UNIT - 1) == 7 && region_class(c) == CLASS_NONE);
+    region_release(b, 2);
+    cr_assert(region_class(b) == CLASS_NONE && region_class(b + UNIT) == CLASS_NONE);
+    cr_assert_eq(dirty(), 2);
+    region_release(a, 2);
+    cr_assert_eq(claim(3), a);
+    cr_assert_not(zeroed);
+    cr_assert_eq(dirty(), 1);
+    region_release(c, 2);
+    cr_assert_eq(taken(), 3);
+}
+
+Test(region, purged_units_read_as_zeroes)
+{
+    char *a = claim(8);
+    memset(a, 1, (size_t)8 * UNIT);
+    region_release(a, 8);
+    cr_assert_eq(region_purge(3 * UNIT), 5 * UNIT);
+    cr_assert_eq(dirty(), 3);
+    cr_assert_eq(a[0], 1); /* the lowest stay: they are claimed first */
+    cr_assert_eq(region_purge(0), 3 * UNIT);
+    cr_assert_eq(dirty(), 0);
+    cr_assert_eq(claim(8), a);
+    cr_assert(zeroed);
+    cr_assert(is_zero(a, 8));
+}
+
+Test(region, a_refused_purge_leaves_units_dirty)
+{
+    char *a = claim(8);
+    memset(a, 1, (size_t)8 * UNIT);
+    region_release(a, 8);
+    fake_refuse(0, 1);
+    cr_assert_eq(region_purge(0), 0);
+    cr_assert_eq(fake_refused(), 1);
+    cr_assert_eq(dirty(), 8);
+    cr_assert_eq(claim(8), a);
+    cr_assert_not(zeroed);
+}
+
+Test(region, aligns_by_address)
+{
+    for (size_t align = 1; align <= 1024; align *= 2)
+        for (size_t count = 1; count <= 200; count += 67) {
+            char *p = region_claim(count, align, &zeroed);
+            cr_assert_not_null(p);
+            cr_assert_eq((uintptr_t)p % (align * UNIT), 0, "%zu units at %zu", count, align);
+            p[0] = p[count * UNIT - 1] = 1;
+            if (count > 100)
+                region_release(p, count);
+        }
+    region_check();
+}
+
+Test(region, limit_counts_taken_and_dirty)
+{
+    region_limit(10 * UNIT);
+    char *a = claim(6);
+    cr_assert_not_null(a);
+    cr_assert_null(claim(5));
+    char *b = claim(4);
+    cr_assert_not_null(b);
+    cr_assert_null(claim(1));
+    region_release(b, 4);
+    cr_assert_eq(claim(4), b); /* dirty ones are within the limit already */
+    region_limit(SIZE_MAX);
+    cr_assert_not_null(claim(7));
+    cr_assert_not_null(a);
+}
+
+/* 6 dirty units in two pieces do not serve a claim of 5, and with them it is one too many. */
+Test(region, limit_counts_dirty_units_that_are_of_no_use)
+{
+    region_limit(10 * UNIT);
+    char *a = claim(3), *b = claim(1), *c = claim(3);
+    region_release(a, 3);
+    region_release(c, 3);
+    cr_assert_null(claim(5));
+    region_purge(0);
+    cr_assert_not_null(claim(5));
+    region_release(b, 1);
+}
+
+Test(region, no_count_is_too_big_to_be_refused)
+{
+    cr_assert_null(claim(region.units + 1));
+    cr_assert_null(claim(SIZE_MAX));
+    cr_assert_null(claim(SIZE_MAX >> UNIT_SHIFT));
+    region_limit(100 * UNIT);
+    cr_assert_null(claim(SIZE_MAX));
+    cr_assert_not_null(claim(100));
+    cr_assert_eq(taken(), 100);
+}
+
+/* ---- growth ---- */
+
+Test(region, a_refused_growth_is_tried_smaller_then_is_null_then_recovers)
+{
+    cr_assert_not_null(claim_all_mapped());
+    size_t before = taken();
+    fake_refuse(0, 1);
+    cr_assert_not_null(claim(1));
+    cr_assert_eq(taken(), before + 1);
+    cr_assert_eq(stats().mapped, (before + 1) * UNIT); /* this one, and nothing in stock */
+    fake_refuse(0, 2);
+    cr_assert_null(claim(1));
+    cr_assert_eq(taken(), before + 1);
+    char *p = claim(1);
+    cr_assert_not_null(p);
+    p[0] = 1;
+    cr_assert_eq(region_unit(p), before + 1); /* refused is not lost */
+}
+
+Test(region, occupied_places_are_lost_for_good_and_not_counted)
+{
+    cr_assert_not_null(claim_all_mapped());
+    size_t before = taken();
+    fake_occupy(2);
+    char *p = claim(3);
+    cr_assert_not_null(p);
+    p[0] = p[3 * UNIT - 1] = 1;
+    cr_assert_eq(taken(), before + 3);
+    cr_assert_eq(region_unit(p), before + 3); /* behind the lost place */
+    region_release(p, 3);
+    region_purge(0);
+    cr_assert_eq(claim(3), p);
+}
+
+Test(region, grows_in_larger_steps_the_more_there_is)
+{
+    for (int i = 0; i < 20000; i++)
+        cr_assert_not_null(claim(1));
+    size_t calls = fake_calls();
+    for (int i = 0; i < 5000; i++)
+        cr_assert_not_null(claim(1));
+    cr_assert_lt(fake_calls() - calls, 15);
+}
+
+/* ---- claim_at ---- */
+
+Test(region, claims_in_place)
+{
+    char *a = claim(2), *end = a + 2 * UNIT;
+    cr_assert_eq(region_claim_at(end, 1, &zeroed), end);
+    cr_assert(zeroed);
+    cr_assert_null(region_claim_at(end, 1, &zeroed));
+    cr_assert_null(region_claim_at(a + UNIT, 4, &zeroed));
+    region_release(end, 1);
+    cr_assert_eq(region_claim_at(end, 2, &zeroed), end);
+    cr_assert_not(zeroed); /* one of them is dirty */
+    cr_assert_eq(taken(), 4);
+}
+
+Test(region, claims_in_place_beyond_what_is_mapped)
+{
+    char *a = claim(2), *end = a + 2 * UNIT;
+    size_t far = (stats().mapped >> UNIT_SHIFT) + 100;
+    cr_assert_eq(region_claim_at(end, far, &zeroed), end);
+    memset(end, 1, far * UNIT);
+    cr_assert_eq(taken(), 2 + far);
+}
+
+Test(region, a_refused_claim_in_place_takes_nothing)
+{
+    char *a = claim(2), *end = a + 2 * UNIT;
+    size_t far = (stats().mapped >> UNIT_SHIFT) + 100;
+    fake_refuse(0, 1);
+    cr_assert_null(region_claim_at(end, far, &zeroed));
+    cr_assert_eq(taken(), 2);
+    fake_occupy(1);
+    cr_assert_null(region_claim_at(end, far, &zeroed));
+    cr_assert_eq(taken(), 2);
+    cr_assert_not_null(claim(200));
+    region_limit(202 * UNIT);
+    cr_assert_null(region_claim_at(end, 1, &zeroed));
+}
+
+Test(region, claims_nothing_outside_the_window)
+{
+    static char elsewhere[2 * UNIT];
+    char *last = (char *)(region.base + ((region.units - 1) << UNIT_SHIFT));
+    cr_assert_null(region_claim_at(elsewhere, 1, &zeroed));
+    cr_assert_null(region_claim_at(last, 2, &zeroed));
+    cr_assert_null(region_claim_at(last, SIZE_MAX, &zeroed));
+    cr_assert_eq(region_claim_at(last, 1, &zeroed), last);
+    last[UNIT - 1] = 1;
+    region_check();
+}
+
+/* ---- any steps ---- */
+
+Test(region, claims_never_overlap)
+{
+    enum { CLAIMS = 200 };
+    struct {
+        unsigned char *at, fill;
+        size_t count;
+    } held[CLAIMS] = {0};
+    uint64_t seed = 5;
+    size_t sum = 0;
+    for (int step = 0; step < 20000; step++) {
+        size_t i = random_below(&seed, CLAIMS);
+        if (held[i].at != NULL) {
+            for (size_t u = 0; u < held[i].count; u++)
+                cr_assert_eq(held[i].at[u * UNIT], held[i].fill);
+            sum -= held[i].count;
+            region_release(held[i].at, held[i].count);
+            if (region_untidy())
+                region_tidy();
+        }
+        held[i].count = 1 + random_below(&seed, random_below(&seed, 8) == 0 ? 150 : 6);
+        held[i].fill = (unsigned char)(1 + random_below(&seed, 255));
+        held[i].at = region_claim(held[i].count, (size_t)1 << random_below(&seed, 5), &zeroed);
+        sum += held[i].count;
+        for (size_t u = 0; u < held[i].count; u++) {
+            cr_assert(!zeroed || held[i].at[u * UNIT] == 0);
+            held[i].at[u * UNIT] = held[i].fill;
+        }
+        if (random_below(&seed, 300) == 0) {
+            region_purge(random_below(&seed, 100) * UNIT);
+            fake_advance(random_below(&seed, 150));
+            cr_assert_eq(taken(), sum);
+        }
+    }
+}
+
+/* ---- slabs ---- */
+
+Test(region, a_slab_is_found_from_every_address_in_it)
+{
+    for (unsigned c = 1; c <= class_count; c++) {
+        for (int i = 0; i < 3; i++) {
+            struct slab *s = region_claim_slab(c);
+            cr_assert_not_null(s);
+            slab_check(s);
+            cr_assert_eq(s->pool, c);
+            cr_assert_eq(s->units, class_table[c].units);
+            cr_assert_eq((uintptr_t)s->base % ((uintptr_t)s->units * UNIT), 0);
+            for (size_t offset = 0; offset < (size_t)s->units * UNIT; offset += 4096) {
+                cr_assert_eq(region_class(s->base + offset), c);
+                cr_assert_eq(region_slab(s->base + offset), s);
+            }
+        }
+    }
+    region_check();
+}
+
+Test(region, a_released_slab_leaves_nothing)
+{
+    struct slab *s[100];
+    region_release_slab(region_claim_slab(1)); /* the group's descriptors stay */
+    size_t books = meta_used();
+    for (size_t i = 0; i < 40; i++)
+        s[i] = region_claim_slab(1 + (unsigned)(i % class_count));
+    char *base = s[0]->base;
+    for (size_t i = 0; i < 40; i++)
+        region_release_slab(s[i]);
+    cr_assert_eq(taken(), 0);
+    cr_assert_leq(meta_used(), books + META_MAX);
+    cr_assert_eq(region_class(base), CLASS_NONE);
+}
+
+/* Units, descriptors and bitmap are three things that can fail. */
+Test(region, a_slab_that_can_not_be_had_leaves_nothing)
+{
+    cr_assert_not_null(claim_all_mapped());
+    size_t before = taken(), failures = 0;
+    for (size_t n = 0; n < 8; n++) {
+        fake_refuse(n, SIZE_MAX);
+        struct slab *s = region_claim_slab(1);
+        fake_refuse_none();
+        if (s == NULL) {
+            failures++;
+            cr_assert_eq(taken(), before);
+        } else {
+            region_release_slab(s);
+        }
+    }
+    cr_assert_gt(failures, 0);
+    cr_assert_not_null(region_claim_slab(1));
+}
+
+/* ---- tidy ---- */
+
+enum { LONG = 1000 /* ms: more than a period */ };
+
+Test(region, tidy_gives_back_what_nobody_needed_for_a_while)
+{
+    cr_assert_not(region_untidy());
+    region_tidy(); /* a period begins */
+    char *a = claim(64);
+    region_release(a, 64);
+    cr_assert_not(region_untidy()); /* too early */
+    region_tidy();
+    cr_assert_eq(dirty(), 64);
+    fake_advance(LONG);
+    cr_assert(region_untidy());
+    region_tidy(); /* from now on is watched how few there are */
+    cr_assert_not(region_untidy());
+    cr_assert_eq(dirty(), 64);
+    cr_assert_eq(claim(10), a);
+    region_release(a, 10);
+    fake_advance(LONG);
+    cr_assert(region_untidy());
+    region_tidy();
+    cr_assert_eq(dirty(), 10); /* these were needed */
+    fake_advance(LONG);
+    region_tidy();
+    cr_assert_eq(dirty(), 0);
+    fake_advance(LONG);
+    cr_assert_not(region_untidy()); /* nothing left to look at */
+}
+
+Test(region, tidy_caps_what_may_wait_at_once)
+{
+    size_t count = 8192;
+    region_tidy();
+    char *a = claim(count);
+    region_release(a, count);
+    cr_assert(region_untidy());
+    region_tidy();
+    cr_assert_not(region_untidy());
+    cr_assert_lt(dirty(), count / 2);
+    cr_assert_gt(dirty(), 0);
+}
+
+/* ---- where memory is ---- */
+
+Test(region, resident_memory_is_told_by_class)
+{
+    size_t by_class[CLASS_MAX];
+    struct slab *a = region_claim_slab(class_of(64)), *b = region_claim_slab(class_of(32768));
+    region_claim_slab(class_of(64));
+    region_resident(by_class);
+    cr_assert_eq(by_class[a->pool], 2 * UNIT);
+    cr_assert_eq(by_class[b->pool], (size_t)b->units * UNIT);
+    size_t sum = 0; /* the fake says that all that is mapped is resident */
+    for (unsigned c = 0; c < CLASS_MAX; c++)
+        sum += by_class[c];
+    cr_assert_eq(sum, stats().mapped);
+}

@@ -1,0 +1,295 @@
+#include "thread.h"
+
+#include "region.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <unistd.h>
+
+enum { SIZE = 512 };
+static unsigned c;
+
+static void end(void *cache)
+{
+    struct pool_news news;
+    pool_news_init(&news);
+    thread_end(cache, &news);
+}
+
+static void start(void)
+{
+    sizeclass_start(NULL, 0, 32768);
+    pool_start();
+    cr_assert(region_start());
+    cache_budget(1 << 20);
+    thread_start(end);
+    c = class_of(SIZE);
+}
+
+TestSuite(thread, .init = start);
+
+static void *alloc(void)
+{
+    void *p = NULL;
+    if (!cache_pop(thread_cache(), c, &p) && cache_refill(cache_self, c))
+        cache_pop(cache_self, c, &p);
+    return p;
+}
+
+static void *in_thread(void *(*run)(void *), void *argument)
+{
+    pthread_t thread;
+    void *result;
+    cr_assert_eq(pthread_create(&thread, NULL, run, argument), 0);
+    pthread_join(thread, &result);
+    return result;
+}
+
+static void count_one(const struct cache *cache, void *count)
+{
+    (void)cache;
+    ++*(unsigned *)count;
+}
+
+static unsigned caches_made(void)
+{
+    unsigned count = 0;
+    thread_each(count_one, &count);
+    return count;
+}
+
+static void add_held(const struct cache *cache, void *sum)
+{
+    *(uint64_t *)sum += cache_held(cache, c);
+}
+
+static uint64_t held_in_all(void)
+{
+    uint64_t sum = 0;
+    thread_each(add_held, &sum);
+    return sum;
+}
+
+static void drain_idle(void)
+{
+    struct pool_news news;
+    pool_news_init(&news);
+    thread_drain_idle(&news);
+}
+
+Test(thread, a_cache_is_born_at_the_first_miss_and_stays)
+{
+    void *p;
+    cr_assert_eq(cache_self, &cache_none);
+    cr_assert_eq(thread_count(), 0);
+    cr_assert_eq(caches_made(), 0);
+    struct cache *cache = thread_cache();
+    cr_assert_not_null(cache);
+    cr_assert_eq(cache_self, cache);
+    cr_assert_eq(thread_cache(), cache);
+    cr_assert_eq(thread_count(), 1);
+    cr_assert_eq(caches_made(), 1);
+    cr_assert_not(cache_pop(cache, c, &p));
+    cache_check(cache);
+}
+
+static void *own_cache(void *unused)
+{
+    (void)unused;
+    return alloc() != NULL ? thread_cache() : NULL;
+}
+
+Test(thread, each_has_its_own_and_the_dead_leave_theirs_to_the_next)
+{
+    struct cache *mine = thread_cache();
+    struct cache *first = in_thread(own_cache, NULL);
+    cr_assert_not_null(first);
+    cr_assert_neq(first, mine);
+    cr_assert_eq(thread_count(), 1);
+    cr_assert_eq(in_thread(own_cache, NULL), first);
+    drain_idle();
+    cr_assert_eq(in_thread(own_cache, NULL), first);
+    cr_assert_eq(caches_made(), 2);
+}
+
+static void *allocate_two(void *unused)
+{
+    (void)unused;
+    void *p = alloc();
+    return p != NULL && alloc() != NULL ? p : NULL;
+}
+
+/* What a dead thread left is still counted, and goes back when the idle are drained. */
+Test(thread, what_the_dead_leave_is_counted_and_can_be_drained)
+{
+    cr_assert_not_null(in_thread(allocate_two, NULL));
+    cr_assert_eq(pools[c].used, 2 + held_in_all());
+    drain_idle();
+    cr_assert_eq(held_in_all(), 0);
+    cr_assert_eq(pools[c].used, 2);
+    pool_check(&pools[c]);
+}
+
+static pthread_barrier_t arrived, go_on;
+
+/* Recalled between the barriers: the next look must miss, and thread_cache puts it right with blocks intact. */
+static void *be_recalled(void *unused)
+{
+    void *p = alloc();
+    cache_push(cache_self, c, p);
+    struct cache *cache = cache_self;
+    pthread_barrier_wait(&arrived);
+    pthread_barrier_wait(&go_on);
+    bool turned = READ_ONCE(cache_self) == &cache_none && !cache_pop(cache_self, c, &p);
+    bool right = thread_cache() == cache && cache_self == cache && cache_pop(cache_self, c, &p);
+    return turned && right ? &pools : unused;
+}
+
+Test(thread, recall_makes_everyone_miss_once)
+{
+    pthread_t thread;
+    void *result;
+    pthread_barrier_init(&arrived, NULL, 2);
+    pthread_barrier_init(&go_on, NULL, 2);
+    struct cache *mine = thread_cache();
+    pthread_create(&thread, NULL, be_recalled, NULL);
+    pthread_barrier_wait(&arrived);
+    cr_assert_eq(thread_count(), 2);
+    thread_recall();
+    cr_assert_eq(cache_self, &cache_none);
+    pthread_barrier_wait(&go_on);
+    pthread_join(thread, &result);
+    cr_assert_eq(result, &pools);
+    cr_assert_eq(thread_cache(), mine);
+}
+
+Test(thread, recall_self_recalls_only_this_one)
+{
+    struct cache *mine = thread_cache();
+    thread_recall_self();
+    cr_assert_eq(cache_self, &cache_none);
+    cr_assert_eq(thread_cache(), mine);
+    cr_assert_eq(cache_self, mine);
+}
+
+Test(thread, recall_does_not_reach_for_the_dead)
+{
+    in_thread(own_cache, NULL);
+    drain_idle();
+    in_thread(own_cache, NULL);
+    thread_recall(); /* would write into a stack that is gone */
+    cr_assert_eq(thread_count(), 0);
+}
+
+enum { THREADS = 2000, AT_ONCE = 40 };
+
+Test(thread, thousands_of_threads_do_not_grow_the_registry, .timeout = 60)
+{
+    pthread_t thread[AT_ONCE];
+    void *result;
+    unsigned after_first = 0;
+    for (int i = 0; i < THREADS; i += AT_ONCE) {
+        for (int k = 0; k < AT_ONCE; k++)
+            pthread_create(&thread[k], NULL, own_cache, NULL);
+        for (int k = 0; k < AT_ONCE; k++) {
+            pthread_join(thread[k], &result);
+            cr_assert_not_null(result);
+        }
+        after_first = after_first == 0 ? caches_made() : after_first;
+        cr_assert_leq(caches_made(), AT_ONCE);
+    }
+    cr_assert_gt(after_first, 0);
+    cr_assert_eq(thread_count(), 0);
+    drain_idle();
+    cr_assert_eq(pools[c].used, THREADS); /* one block each was never given back */
+    cr_assert_eq(held_in_all(), 0);
+    pool_check(&pools[c]);
+}
+
+/* Each destructor runs after ours in some round: malloc and free go on there, without a cache. */
+static pthread_key_t late_key;
+static bool late_had_cache;
+
+static void late(void *round)
+{
+    late_had_cache |= thread_cache() != NULL && (uintptr_t)round == 1;
+    if ((uintptr_t)round > 1)
+        pthread_setspecific(late_key, (void *)((uintptr_t)round - 1));
+}
+
+static void *outlive_the_cache(void *unused)
+{
+    pthread_setspecific(late_key, (void *)3);
+    alloc();
+    return unused;
+}
+
+Test(thread, later_destructors_find_none_and_make_none)
+{
+    pthread_key_create(&late_key, late);
+    in_thread(outlive_the_cache, NULL);
+    cr_assert_not(late_had_cache);
+    cr_assert_eq(thread_count(), 0);
+    cr_assert_eq(caches_made(), 1);
+}
+
+/* ---- no key left ---- */
+
+/* Nobody would tell of such a thread's end: a recall would then write where its stack was. */
+Test(thread_without_key, nobody_gets_a_cache)
+{
+    pthread_key_t key;
+    while (pthread_key_create(&key, NULL) == 0)
+        ;
+    start();
+    cr_assert_null(thread_cache());
+    cr_assert_eq(cache_self, &cache_none);
+    cr_assert_eq(thread_count(), 0);
+}
+
+/* ---- fork ---- */
+
+static void *leave_blocks(void *unused)
+{
+    void *p[100];
+    for (int i = 0; i < 100; i++)
+        p[i] = alloc();
+    for (int i = 0; i < 90; i++)
+        cache_push(cache_self, c, p[i]);
+    pthread_barrier_wait(&arrived);
+    pthread_barrier_wait(&go_on);
+    return unused;
+}
+
+Test(thread, a_forks_child_takes_over_what_lay_in_the_others_caches)
+{
+    enum { OTHERS = 3 };
+    pthread_t thread[OTHERS];
+    struct pool_news news;
+    pool_news_init(&news);
+    alloc();
+    pthread_barrier_init(&arrived, NULL, OTHERS + 1);
+    pthread_barrier_init(&go_on, NULL, OTHERS + 1);
+    for (int i = 0; i < OTHERS; i++)
+        pthread_create(&thread[i], NULL, leave_blocks, NULL);
+    pthread_barrier_wait(&arrived);
+    uint64_t in_use = pools[c].used - held_in_all();
+    cr_assert_eq(thread_count(), OTHERS + 1);
+    thread_adopt_orphans(&news); /* as if they were gone; they sleep, and never look again */
+    cr_assert_eq(thread_count(), 1);
+    cr_assert_eq(held_in_all(), cache_held(cache_self, c));
+    cr_assert_eq(pools[c].used, in_use + held_in_all());
+    cache_check(cache_self);
+    pool_check(&pools[c]);
+    _exit(0);
+}
+
+Test(thread, its_lock_is_forks_to_hold_and_to_renew)
+{
+    thread_lock();
+    thread_unlock();
+    thread_lock();
+    lock_forget_held();
+    thread_reset_lock();
+    cr_assert_not_null(thread_cache()); /* would wait for ever */
+}

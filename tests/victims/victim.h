@@ -1,0 +1,31 @@
+/*
+ * victim: what the small programs that run under tarn share.
+ *
+ * Owns:       how many expectations failed.
+ * Promises:   a failed expectation prints its line and text, and the program ends with status 1.
+ * Guarded by: nothing: one thread expects.
+ * Never:      lets the compiler see what becomes of a block: build with -fno-builtin.
+ */
+#ifndef TARN_VICTIM_H
+#define TARN_VICTIM_H
+
+#include <errno.h>
+#include <stdio.h>
+
+static int victim_failures;
+
+#define expect(condition)                                                                                    \
+    ((condition) ? (void)0                                                                                   \
+                 : (void)(victim_failures++, fprintf(stderr, "%s:%d: expected: %s (errno %d)\n", __FILE__,   \
+                                                     __LINE__, #condition, errno)))
+
+/* The exit status of main: 0 if everything was as expected. */
+static inline int victim_verdict(void)
+{
+    return victim_failures != 0;
+}
+
+/* What errno is set to before a call that must leave it alone. */
+enum { ERRNO_MARK = 12321 };
+
+#endif
