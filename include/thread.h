@@ -15,6 +15,9 @@
 #include "base.h"
 #include "cache.h"
 
+/* How deep the calling thread is in calls that use its cache or hold a lock: heap and gc keep it. */
+extern __thread unsigned thread_busy TLS_INITIAL;
+
 /* The calling thread's cache, made now if it has none; NULL after its end, or without memory. Puts cache_self
    right if a recall turned it. */
 struct cache *thread_cache(void);
@@ -35,7 +38,13 @@ void thread_recall(void);
 /* The same for the calling thread alone; async-signal-safe, takes no lock. */
 void thread_recall_self(void);
 
-/* Empties the caches that ended threads left. */
+/*
+ * Leaves the calling thread's cache, for gc to empty; its next malloc or free gets it another. Async-signal-safe, takes
+ * no lock. Only where the thread is outside of tarn: thread_busy == 0, and not interrupted on the hot path.
+ */
+void thread_abandon(void);
+
+/* Empties the caches that threads left. */
 void thread_drain_idle(struct pool_news *news);
 
 /* Calls visit(cache, context) for each cache ever made, dead ones too. Takes no lock: counts may

@@ -50,6 +50,11 @@ bool units_take(struct units *u, size_t unit, size_t count);
 /* Frees taken units: as dirty ones, or as they were before they were taken. */
 void units_free(struct units *u, size_t unit, size_t count, bool dirty);
 
+/* The same for units that are only on their way, to be mapped or unmapped: nobody else finds them, nobody counts
+   them. Lost ones can be restored too. */
+bool units_withdraw(struct units *u, size_t unit, size_t count);
+void units_restore(struct units *u, size_t unit, size_t count);
+
 /* Taken, absent units are mapped now; taken, mapped ones absent. */
 void units_set_mapped(struct units *u, size_t unit, size_t count);
 void units_set_absent(struct units *u, size_t unit, size_t count);

@@ -1,10 +1,12 @@
 #include "signal.h"
 
+#include "arch.h"
 #include "base.h"
 #include "gc.h"
 #include "options.h"
 #include "out.h"
 #include "stats.h"
+#include "thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,11 +97,23 @@ static void dump(const char *why)
     pthread_setcancelstate(cancel, &cancel);
 }
 
-static void answer(int signal)
+/* Was the thread interrupted outside of tarn? Not in code of ours, nor in what our slow path called. */
+static bool outside(const void *context)
 {
-    (void)signal;
+    extern const char __ehdr_start[],
+        etext[]; /* the linker's: where this library begins, where its code ends */
+    uintptr_t at = arch_interrupted_at(context);
+    return thread_busy == 0 && (at < (uintptr_t)__ehdr_start || at >= (uintptr_t)etext);
+}
+
+/* The cache of a thread that then idles would pin slabs for as long as it does: so it leaves it behind. */
+static void answer(int signal, siginfo_t *info, void *context)
+{
+    (void)signal, (void)info;
     int kept = errno;
     dump(occasion);
+    if (outside(context))
+        thread_abandon();
     gc_request();
     errno = kept;
 }
@@ -134,7 +148,7 @@ void signal_start(void)
     if (!ours_to_take(options.signal))
         return;
     name_occasion(options.signal);
-    struct sigaction action = {.sa_handler = answer, .sa_flags = SA_RESTART | SA_ONSTACK};
+    struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigfillset(&action.sa_mask);
     sigaction(options.signal, &action, NULL);
 }

@@ -126,10 +126,13 @@ static void end_turn(void)
 size_t gc_run(void)
 {
     debug_check(lock_none_held());
-    if (!take_turn())
-        return 0;
-    size_t bytes = collect();
-    end_turn();
+    size_t bytes = 0;
+    thread_busy++;
+    if (take_turn()) {
+        bytes = collect();
+        end_turn();
+    }
+    thread_busy--;
     return bytes;
 }
 

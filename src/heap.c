@@ -84,7 +84,8 @@ static void *pooled_try(unsigned c)
     }
 }
 
-static void *pooled_alloc(unsigned c)
+/* Fails -> gc once -> retry -> NULL. */
+static void *pooled_insist(unsigned c)
 {
     void *p = pooled_try(c);
     if (likely(p != NULL))
@@ -99,6 +100,14 @@ static void *pooled_alloc(unsigned c)
     return p;
 }
 
+static void *pooled_alloc(unsigned c)
+{
+    thread_busy++;
+    void *p = pooled_insist(c);
+    thread_busy--;
+    return p;
+}
+
 /* A large block, new (old == NULL) or resized. */
 static void *large_try(void *old, size_t n, size_t align, bool zero)
 {
@@ -106,11 +115,8 @@ static void *large_try(void *old, size_t n, size_t align, bool zero)
     return old != NULL ? large_realloc(old, n) : large_alloc(n, align, zero);
 }
 
-static void *large_get(void *old, size_t n, size_t align, bool zero)
+static void *large_insist(void *old, size_t n, size_t align, bool zero)
 {
-    heap_start();
-    if (n > PTRDIFF_MAX)
-        return NULL;
     void *p = large_try(old, n, align, zero);
     if (likely(p != NULL))
         return p;
@@ -121,6 +127,17 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
     p = large_try(old, n, align, zero);
     if (p == NULL)
         large_count_failure();
+    return p;
+}
+
+static void *large_get(void *old, size_t n, size_t align, bool zero)
+{
+    heap_start();
+    if (n > PTRDIFF_MAX)
+        return NULL;
+    thread_busy++;
+    void *p = large_insist(old, n, align, zero);
+    thread_busy--;
     return p;
 }
 
@@ -172,6 +189,7 @@ static void pooled_free(void *p, unsigned c)
 {
     struct pool_news news;
     pool_news_init(&news);
+    thread_busy++;
     struct cache *cache = thread_cache();
     gc_attend(cache);
     bool kept = cache != NULL && cache_push(cache, c, p);
@@ -180,6 +198,7 @@ static void pooled_free(void *p, unsigned c)
     if (!kept)
         pool_give_one(&pools[c], p, &news);
     gc_news(&news);
+    thread_busy--;
 }
 
 void heap_free_slow(void *p, const char *call)

@@ -61,7 +61,7 @@ static bool take_locked(size_t unit, size_t count)
 }
 
 /*
- * Maps taken, absent units, of which the caller wants the first `count`, and frees the rest. REFUSED: all are
+ * Maps absent units, `count` taken ones and `extra` withdrawn ones behind them, which are then free. REFUSED: all are
  * free again. OCCUPIED: something that is not ours lies there: the first `count` stay taken for good.
  */
 static enum system_map_result map_taken(size_t unit, size_t count, size_t extra)
@@ -80,7 +80,7 @@ static enum system_map_result map_taken(size_t unit, size_t count, size_t extra)
     else
         units_lose(&books.units, unit, count);
     if (extra > 0)
-        units_free(&books.units, unit + count, extra, false);
+        units_restore(&books.units, unit + count, extra);
     lock_release(&books.lock);
     return result;
 }
@@ -119,7 +119,9 @@ void *region_claim(size_t count, size_t align, bool *zeroed)
         unit = units_find(&books.units, FREE_ABSENT, count, align);
         size_t extra = unit == UNITS_NONE ? 0 : growth_locked(unit, count);
         if (unit != UNITS_NONE)
-            take_locked(unit, count + extra);
+            take_locked(unit, count);
+        if (extra > 0)
+            units_withdraw(&books.units, unit + count, extra);
         lock_release(&books.lock);
         if (unit == UNITS_NONE)
             return NULL;
@@ -278,7 +280,8 @@ void region_shrink(void)
         size_t unit = units_find(&books.units, FREE_MAPPED, 1, 1), count = 0;
         if (unit != UNITS_NONE) {
             count = units_run(&books.units, FREE_MAPPED, unit, SIZE_MAX);
-            take_locked(unit, count);
+            units_withdraw(&books.units, unit, count);
+            note_idle_locked();
         }
         lock_release(&books.lock);
         if (count == 0)
@@ -286,7 +289,7 @@ void region_shrink(void)
         system_unmap(address_of(unit), count << UNIT_SHIFT);
         lock_acquire(&books.lock);
         units_set_absent(&books.units, unit, count);
-        units_free(&books.units, unit, count, false);
+        units_restore(&books.units, unit, count);
         lock_release(&books.lock);
     }
 }
@@ -343,10 +346,10 @@ static bool place_window(uintptr_t random)
         books.units.first = region.base >> UNIT_SHIFT;
         units_take(&books.units, 0, GROWTH_MIN);
         result = map_taken(0, GROWTH_MIN, 0);
-        if (result == SYSTEM_OCCUPIED) /* lost; the next candidate starts with a clean sheet */
-            books.units.taken += GROWTH_MIN;
-        if (result != SYSTEM_REFUSED)
+        if (result == SYSTEM_MAPPED)
             units_free(&books.units, 0, GROWTH_MIN, false);
+        if (result == SYSTEM_OCCUPIED) /* lost; the next candidate starts with a clean sheet */
+            units_restore(&books.units, 0, GROWTH_MIN);
     }
     /* The last is as good as any: what is refused now, a later claim may get. */
     return result != SYSTEM_OCCUPIED;

@@ -19,6 +19,7 @@
 
 static __thread struct cache *mine;
 static __thread bool ended;
+__thread unsigned thread_busy;
 
 enum { WARM_MAX = 4 };
 
@@ -27,6 +28,8 @@ static struct {
     struct cache *made; /* the last made; the others behind it */
     struct cache *idle; /* those without a thread: empty */
     struct cache *warm; /* those without a thread: as it left them */
+    struct cache
+        *left; /* those that living threads abandoned; pushed by signal handlers, so without the lock */
     unsigned living, warm_count;
     bool has_key;
     pthread_key_t key;
@@ -143,23 +146,54 @@ static void empty(struct cache *cache, struct pool_news *news)
 
 void thread_end(struct cache *cache, struct pool_news *news)
 {
-    check(cache == mine);
+    bool abandoned = cache != mine; /* and none got since */
     mine = NULL;
     ended = true;
     WRITE_ONCE(cache_self, &cache_none);
-    if (!keep_warm(cache))
+    if (abandoned) {
+        lock_acquire(&registry.lock); /* a recall may be writing to this thread's cache_self */
+        lock_release(&registry.lock);
+    } else if (!keep_warm(cache)) {
         empty(cache, news);
+    }
+}
+
+void thread_abandon(void)
+{
+    struct cache *cache = mine;
+    if (cache == NULL)
+        return;
+    mine = NULL;
+    WRITE_ONCE(cache_self, &cache_none);
+    WRITE_ONCE(cache->self, NULL);
+    cache->idle = __atomic_load_n(&registry.left, __ATOMIC_RELAXED);
+    while (!__atomic_compare_exchange_n(&registry.left, &cache->idle, cache, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED))
+        continue;
+}
+
+/* A cache that nobody has, to be emptied: a warm one, or one that was left. In a fork's child both are orphans, and
+   a recall has somewhere to write to. */
+static struct cache *take_idle(struct cache **left)
+{
+    static struct cache *nobody;
+    lock_acquire(&registry.lock);
+    struct cache *cache = pop_locked(left);
+    if (cache != NULL)
+        WRITE_ONCE(registry.living, registry.living - 1);
+    else
+        cache = pop_warm_locked();
+    if (cache != NULL)
+        cache->self = &nobody;
+    lock_release(&registry.lock);
+    return cache;
 }
 
 void thread_drain_idle(struct pool_news *news)
 {
-    static struct cache *nobody; /* for a recall to write to */
-    for (;;) {                   /* ends: only a dying thread adds one, and four are the most */
-        lock_acquire(&registry.lock);
-        struct cache *cache = pop_warm_locked();
-        if (cache != NULL)
-            cache->self = &nobody;
-        lock_release(&registry.lock);
+    struct cache *left = __atomic_exchange_n(&registry.left, NULL, __ATOMIC_ACQUIRE);
+    for (;;) { /* ends: only a dying thread adds one, and four are the most */
+        struct cache *cache = take_idle(&left);
         if (cache == NULL)
             return;
         empty(cache, news);
@@ -169,9 +203,11 @@ void thread_drain_idle(struct pool_news *news)
 void thread_recall(void)
 {
     lock_acquire(&registry.lock);
-    for (struct cache *cache = registry.made; cache != NULL; cache = cache->made)
-        if (cache->self != NULL)
-            WRITE_ONCE(*cache->self, &cache_none);
+    for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
+        struct cache **self = READ_ONCE(cache->self); /* its thread may abandon it right now */
+        if (self != NULL)
+            WRITE_ONCE(*self, &cache_none);
+    }
     lock_release(&registry.lock);
 }
 

@@ -90,11 +90,10 @@ size_t units_run(const struct units *u, enum units_kind kind, size_t unit, size_
     return n;
 }
 
-bool units_take(struct units *u, size_t unit, size_t count)
+bool units_withdraw(struct units *u, size_t unit, size_t count)
 {
     set_bits(u, ROW_TAKEN, unit, count, true);
     size_t were_dirty = set_bits(u, ROW_DIRTY, unit, count, false);
-    WRITE_ONCE(u->taken, u->taken + count);
     WRITE_ONCE(u->dirty, u->dirty - were_dirty);
     size_t top = (unit + count + GROUP_UNITS - 1) / GROUP_UNITS;
     if (top > u->top)
@@ -102,15 +101,26 @@ bool units_take(struct units *u, size_t unit, size_t count)
     return were_dirty == 0;
 }
 
-void units_free(struct units *u, size_t unit, size_t count, bool dirty)
+void units_restore(struct units *u, size_t unit, size_t count)
 {
     set_bits(u, ROW_TAKEN, unit, count, false);
-    WRITE_ONCE(u->taken, u->taken - count);
-    if (dirty)
-        WRITE_ONCE(u->dirty, u->dirty + set_bits(u, ROW_DIRTY, unit, count, true));
     for (enum units_kind kind = 0; kind < KINDS; kind++)
         if (unit / GROUP_UNITS < u->low[kind])
             u->low[kind] = unit / GROUP_UNITS;
+}
+
+bool units_take(struct units *u, size_t unit, size_t count)
+{
+    WRITE_ONCE(u->taken, u->taken + count);
+    return units_withdraw(u, unit, count);
+}
+
+void units_free(struct units *u, size_t unit, size_t count, bool dirty)
+{
+    WRITE_ONCE(u->taken, u->taken - count);
+    units_restore(u, unit, count);
+    if (dirty)
+        WRITE_ONCE(u->dirty, u->dirty + set_bits(u, ROW_DIRTY, unit, count, true));
 }
 
 void units_set_mapped(struct units *u, size_t unit, size_t count)

@@ -57,7 +57,7 @@ matches() { head -c 1000 "$2"; grep -q -- "$1" "$2"; }
 run_as() {
     local how=$1 name=$2 input=/dev/null; shift 2
     [ ! -f "$name.in" ] || input=$name.in
-    timeout "${bound:-120}" "$victims/peak" "$name.$how.peak" env "$@" \
+    timeout -k 5 "${bound:-120}" "$victims/peak" "$name.$how.peak" env "$@" \
         <"$input" >"$name.$how.out" 2>"$name.$how.err"
     echo $? >"$name.$how.status"
 }

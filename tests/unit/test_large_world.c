@@ -2,6 +2,7 @@
    has not started yet. */
 #include "large.h"
 
+#include "lock.h"
 #include "region.h"
 #include "system.h"
 
@@ -243,6 +244,7 @@ static void after_fork_in_parent(void)
 
 static void after_fork_in_child(void)
 {
+    lock_forget_held();
     region_reset_lock();
     large_postfork_child();
 }

@@ -5,6 +5,7 @@
 #include "meta.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
 #include <string.h>
 
 enum { MEBIBYTE = 1 << 20 };
@@ -288,6 +289,53 @@ Test(region, grows_in_larger_steps_the_more_there_is)
     for (int i = 0; i < 5000; i++)
         cr_assert_not_null(claim(1));
     cr_assert_lt(fake_calls() - calls, 15);
+}
+
+/* What is mapped in stock is not taken: it must not make another thread's claim fail. */
+static void *claim_and_release(void *passed)
+{
+    for (int i = 0; i < 20000; i++) {
+        bool own_zeroed;
+        char *p = region_claim(1, 1, &own_zeroed);
+        if (p == NULL)
+            return passed;
+        region_release(p, 1);
+        if (i % 50 == 0)
+            region_shrink();
+    }
+    return NULL;
+}
+
+Test(region, growth_takes_nothing_from_a_limit)
+{
+    enum { THREADS = 4 };
+    pthread_t thread[THREADS];
+    void *failed;
+    region_limit(THREADS * UNIT);
+    for (int i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, claim_and_release, &failed);
+    for (int i = 0; i < THREADS; i++) {
+        pthread_join(thread[i], &failed);
+        cr_assert_null(failed);
+    }
+    region_check();
+}
+
+Test(region, shrink_unmaps_what_is_free_and_nothing_else)
+{
+    char *a = claim(40), *b = claim(3), *c = claim(100);
+    memset(b, 7, (size_t)3 * UNIT);
+    region_release(a, 40);
+    region_release(c, 100);
+    region_shrink();
+    cr_assert_eq(stats().mapped, 3 * UNIT);
+    cr_assert_eq(dirty(), 0);
+    cr_assert_eq(taken(), 3);
+    cr_assert(b[0] == 7 && b[3 * UNIT - 1] == 7);
+    char *d = claim(40);
+    cr_assert_eq(d, b + 3 * UNIT); /* the lowest there is */
+    cr_assert(zeroed && is_zero(d, 40));
+    region_check();
 }
 
 /* ---- claim_at ---- */

@@ -92,6 +92,28 @@ static void set_free(size_t unit, size_t count, bool dirty)
     units_free(&units, unit, count, dirty);
 }
 
+/* On their way, and free again; in between mapped or absent, or neither. */
+static void pass_through(size_t unit, size_t count, bool change)
+{
+    bool clean = true, absent = !plain[unit].mapped;
+    size_t taken = units.taken;
+    for (size_t i = unit; i < unit + count; i++)
+        clean &= !plain[i].dirty;
+    cr_assert_eq(units_withdraw(&units, unit, count), clean);
+    cr_assert_eq(units.taken, taken);
+    for (enum units_kind kind = 0; kind < KINDS; kind++)
+        cr_assert_eq(units_run(&units, kind, unit, 1), 0);
+    if (change && absent)
+        units_set_mapped(&units, unit, count);
+    if (change && !absent)
+        units_set_absent(&units, unit, count);
+    units_restore(&units, unit, count);
+    for (size_t i = unit; i < unit + count; i++) {
+        plain[i].mapped = change ? absent : !absent;
+        plain[i].dirty = false;
+    }
+}
+
 static void lose(size_t unit, size_t count)
 {
     for (size_t i = unit; i < unit + count; i++)
@@ -161,6 +183,10 @@ Test(units, lost_places_stay_taken_and_are_not_counted)
     check_same();
     cr_assert_eq(units.taken, 6);
     cr_assert_eq(units_find(&units, FREE_ABSENT, 1, 1), 10);
+    units_restore(&units, 0, 4);
+    cr_assert_eq(units.taken, 6);
+    cr_assert_eq(units_find(&units, FREE_ABSENT, 1, 1), 0);
+    units_check(&units);
 }
 
 Test(units, the_last_unit_of_the_window_is_as_good_as_any)
@@ -195,6 +221,10 @@ static void claim(uint64_t *seed)
     cr_assert_eq(unit, plain_find(kind, count, align), "kind %d, %zu at %zu", kind, count, align);
     if (unit == UNITS_NONE)
         return;
+    if (random_below(seed, 5) == 0) {
+        pass_through(unit, count, random_below(seed, 2) == 0);
+        return;
+    }
     take(unit, count);
     if (kind != FREE_ABSENT)
         return;
