@@ -27,7 +27,8 @@ void fake_limit(size_t bytes);
 /* The clock of system_now, ms: it stands still unless moved. */
 void fake_advance(size_t ms);
 
-/* While the gate is closed, whoever calls system_discard waits before it; fake_waiting says how many do. */
+/* While the gate is closed, whoever calls system_map_at or system_discard waits before it; fake_waiting says how many
+   do. */
 void fake_gate(bool closed);
 size_t fake_waiting(void);
 

@@ -36,7 +36,7 @@ static bool limited; /* then NULL is an answer */
             printf(__VA_ARGS__);                                                                             \
             printf("\n");                                                                                    \
             fflush(stdout);                                                                                  \
-            cr_assert_fail(#condition);                                                                      \
+            cr_assert_fail("%s", #condition);                                                                \
         }                                                                                                    \
     } while (0)
 

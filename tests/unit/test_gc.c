@@ -264,6 +264,44 @@ Test(gc, an_allocation_that_fails_meanwhile_waits_and_then_succeeds)
     cr_assert_not_null(result);
 }
 
+/* ---- the helper ---- */
+
+static void *tend(void *unused)
+{
+    gc_tend();
+    return unused;
+}
+
+/* What lies spare when nobody calls goes without anybody calling. */
+Test(gc, the_helper_gives_back_what_an_idle_program_left, .timeout = 20)
+{
+    pthread_t thread;
+    alloc_many();
+    free_many();
+    cr_assert_gt(pool->depot_count, 0);
+    heap_free(heap_alloc(1 << 22), "free");
+    pthread_create(&thread, NULL, tend, NULL);
+    gc_spare(); /* rings, if it sleeps already */
+    pthread_join(thread, NULL);
+    cr_assert_eq(pool->depot_count, 0);
+    cr_assert_eq(region_now().dirty, 0);
+    heap_alloc(32); /* this thread was asked for what it holds, too */
+    cr_assert_eq(pool->allocated, 0);
+    heap_check();
+}
+
+Test(gc, the_helper_serves_a_wish, .timeout = 20)
+{
+    pthread_t thread;
+    alloc_many();
+    free_many();
+    pthread_create(&thread, NULL, tend, NULL);
+    gc_request();
+    pthread_join(thread, NULL);
+    cr_assert_eq(pool->depot_count, 0);
+    cr_assert_eq(region_now().dirty, 0);
+}
+
 /* ---- news ---- */
 
 Test(gc, news_releases_slabs_and_reports_bad_pointers)

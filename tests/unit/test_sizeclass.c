@@ -14,7 +14,7 @@ static void check_map(void)
     for (size_t n = 0; n <= pooled_max; n++) {
         while (class_table[c].size < n)
             c++;
-        cr_assert_eq(class_of(n), c, "class_of(%zu) is %u, not %u", n, class_of(n), c);
+        cr_assert_eq(class_of(n), c, "class_of(%zu) is %u, not %u", n, (unsigned)class_of(n), c);
     }
 }
 
