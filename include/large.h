@@ -1,7 +1,7 @@
 /*
  * large: what is bigger than the biggest class: jemalloc's.
  *
- * Owns:       the only calls of jemalloc; the units whose class is CLASS_LARGE or CLASS_BODY.
+ * Owns:       the only calls of jemalloc; the units whose class is CLASS_LARGE, CLASS_BARE or CLASS_BODY.
  * Promises:   jemalloc's blocks lie in our region, on units of their own, so "is it jemalloc's?" and "does a block
  *             start here?" are one byte, and a pointer that fails that test never reaches jemalloc; jemalloc
  *             starts on the first large request and not before.
@@ -29,9 +29,6 @@ void *large_realloc(void *p, size_t n);
 
 /* Gives what jemalloc holds and nobody uses back to the region: little or nothing, since it gives back what is freed. */
 void large_purge(void);
-
-/* The same for those that have been unused for a while. */
-void large_tidy(void);
 
 struct large_stats {
     uint64_t blocks, bytes; /* live: handed out and not yet freed */

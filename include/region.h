@@ -68,6 +68,9 @@ void *region_claim_at(void *at, size_t count, bool *zeroed);
 /* Makes the units CLASS_NONE and free to be claimed. */
 void region_release(void *base, size_t count);
 
+/* Room for a number of the claimant's about the claimed unit at `p`; NULL without memory. Not for slabs. */
+uint32_t *region_note(const void *p);
+
 /* A slab of class `pool`, described and empty, its class written; NULL without memory. */
 struct slab *region_claim_slab(unsigned pool);
 

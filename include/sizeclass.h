@@ -8,7 +8,7 @@
  * Never:      allocates, locks, or asks the kernel.
  *
  *     class_of[(n + 15) >> 4] = c   <=>   size[c - 1] < n <= size[c]
- *     0 = CLASS_NONE < 1 .. class_count < CLASS_BODY < CLASS_LARGE < CLASS_MAX
+ *     0 = CLASS_NONE < 1 .. class_count < CLASS_POOLS <= the classes of large units < CLASS_MAX
  *
  * The default: steps of 16 up to 128, then four classes to each doubling; eight between 4 and 8 KiB, where programs
  * ask for "a page and a header" (sqlite: 7 % less resident memory, gcc, python3 and perl unchanged). Eight
@@ -20,12 +20,13 @@
 #include "base.h"
 
 enum {
-    CLASS_NONE = 0,              /* not tarn's memory; also what everything is before start */
-    CLASS_MAX = 64,              /* how many ids there are: one byte of region's table, one row of a cache */
-    CLASS_LARGE = CLASS_MAX - 1, /* the first unit of a block that jemalloc serves */
-    CLASS_BODY = CLASS_MAX - 2,  /* any other unit that jemalloc holds */
-    CLASS_POOLS = CLASS_BODY,    /* ids of pools are 1 .. CLASS_POOLS - 1 */
-    POOLED_MAX = 64 * 1024,      /* no class is bigger than this */
+    CLASS_NONE = 0,           /* not tarn's memory; also what everything is before start */
+    CLASS_MAX = 65,           /* how many ids there are: one byte of region's table, one row of a cache */
+    CLASS_LARGE = 64,         /* the first unit of a block that jemalloc serves */
+    CLASS_BARE = 63,          /* the first unit of a large block that is the region's alone (large.c) */
+    CLASS_BODY = 62,          /* any other unit of a large block, or of what jemalloc holds */
+    CLASS_POOLS = CLASS_BODY, /* ids of pools are 1 .. CLASS_POOLS - 1 */
+    POOLED_MAX = 64 * 1024,   /* no class is bigger than this */
     GRAIN_SHIFT = 4,
     INVERSE_SHIFT = 31,
     UNIT_SHIFT = 16, /* the region is cut in units of 64 KiB; a slab is 1, 2, 4 ... of them */

@@ -147,7 +147,7 @@ void gc_request(void)
 
 enum {
     TICK = 200,      /* ms: region_tidy's period */
-    TICKS_AWAKE = 10 /* after the last bell: jemalloc's pages take a second, and the region's a tick more */
+    TICKS_AWAKE = 10 /* after the last bell */
 };
 
 static bool much_is_spare(void)
@@ -208,7 +208,6 @@ void gc_tend(void)
     uint64_t before = activity();
     for (int ticks = 0; ticks < TICKS_AWAKE && (much_is_spare() || READ_ONCE(gc.wished)); ticks++) {
         gc_attend(NULL);
-        large_tidy();
         bool rung = nap();
         uint64_t now = activity();
         if (!rung && now == before)

@@ -173,7 +173,7 @@ static void report(const void *p, const char *call)
 {
     unsigned class = region_class(p);
     struct fault fault = {.kind = FAULT_FOREIGN, .call = call, .pointer = p};
-    if (class == CLASS_BODY || class == CLASS_LARGE) {
+    if (class >= CLASS_POOLS) {
         fault.kind = FAULT_INSIDE;
     } else if (class != CLASS_NONE) {
         fault.kind = FAULT_INSIDE;

@@ -161,17 +161,63 @@ static COLD void take_back_grant(void)
 
 /* ---- marks ------------------------------------------------------------------------------------------ */
 
-static bool starts_block(const void *p)
+/* CLASS_LARGE or CLASS_BARE if a block starts at `p`, else CLASS_NONE. */
+static size_t starts_block(const void *p)
 {
-    return (uintptr_t)p % UNIT == 0 && region_class(p) == CLASS_LARGE;
+    size_t class = region_class(p);
+    bool starts = (uintptr_t)p % UNIT == 0 && (class == CLASS_LARGE || class == CLASS_BARE);
+    return starts ? class : CLASS_NONE;
 }
 
-/* LARGE -> BODY; false if somebody else was first. */
-static bool unmark(void *p)
+/* To BODY; returns what it was, CLASS_NONE if no block starts there, or somebody else was first. */
+static size_t unmark(void *p)
 {
-    uint8_t class = CLASS_LARGE;
-    return starts_block(p) && __atomic_compare_exchange_n(&region.classes[region_unit(p)], &class, CLASS_BODY,
-                                                          false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    uint8_t class = (uint8_t)starts_block(p);
+    if (class == CLASS_NONE)
+        return CLASS_NONE;
+    bool ours = __atomic_compare_exchange_n(&region.classes[region_unit(p)], &class, CLASS_BODY, false,
+                                            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    return ours ? class : CLASS_NONE;
+}
+
+/* ---- bare blocks ------------------------------------------------------------------------------------ */
+
+/*
+ * jemalloc's books take 6 MiB before its first block, and some limits (RLIMIT_DATA of 8 MiB) do not allow that. Where
+ * it fails, a block is units of the region, and their number is noted there: correct, and not quick. If the region
+ * is what failed, it does so again, and that is the failure which the caller sees.
+ */
+static void *bare_alloc(size_t bytes, size_t align, bool zero)
+{
+    size_t units = bytes >> UNIT_SHIFT;
+    bool zeroed;
+    void *p =
+        units > UINT32_MAX ? NULL : region_claim(units, align <= UNIT ? 1 : align >> UNIT_SHIFT, &zeroed);
+    if (p == NULL)
+        return NULL;
+    uint32_t *note = region_note(p);
+    if (note == NULL) {
+        region_release(p, units);
+        return NULL;
+    }
+    *note = (uint32_t)units;
+    if (zero && !zeroed)
+        memset(p, 0, bytes);
+    region_set_class(p, units, CLASS_BODY);
+    region_set_class(p, 1, CLASS_BARE);
+    count(&books.held, bytes);
+    return p;
+}
+
+static size_t bare_bytes(const void *p)
+{
+    return (size_t)*region_note(p) << UNIT_SHIFT;
+}
+
+static void bare_free(void *p)
+{
+    uncount(&books.held, bare_bytes(p));
+    region_release(p, *region_note(p));
 }
 
 /* ---- the contract ----------------------------------------------------------------------------------- */
@@ -188,11 +234,8 @@ static void clear(void *p, size_t bytes)
         memset(p, 0, bytes);
 }
 
-void *large_alloc(size_t n, size_t align, bool zero)
+static void *jemalloc_alloc(size_t bytes, size_t align, bool zero)
 {
-    size_t bytes = whole_units(n);
-    if (bytes == 0 || !enter())
-        return NULL;
     void *p = je_mallocx(bytes, align > UNIT ? MALLOCX_LG_ALIGN(__builtin_ctzll(align)) : 0);
     if (p == NULL) {
         take_back_grant();
@@ -201,36 +244,66 @@ void *large_alloc(size_t n, size_t align, bool zero)
     bool fresh = grant.at == p && grant.zeroed;
     if (zero && !fresh)
         clear(p, bytes);
-    count(&books.blocks, 1);
-    count(&books.bytes, je_sallocx(p, 0));
     region_set_class(p, 1, CLASS_LARGE);
+    return p;
+}
+
+/* Of a block known to be of `class`. */
+static size_t bytes_of(const void *p, size_t class)
+{
+    return class == CLASS_BARE ? bare_bytes(p) : je_sallocx(p, 0);
+}
+
+void *large_alloc(size_t n, size_t align, bool zero)
+{
+    size_t bytes = whole_units(n);
+    if (bytes == 0)
+        return NULL;
+    void *p = enter() ? jemalloc_alloc(bytes, align, zero) : NULL;
+    if (p == NULL && (p = bare_alloc(bytes, align, zero)) == NULL)
+        return NULL;
+    count(&books.blocks, 1);
+    count(&books.bytes, bytes_of(p, region_class(p)));
     return p;
 }
 
 bool large_free(void *p)
 {
-    if (!unmark(p) || !enter())
+    size_t class = unmark(p);
+    if (class == CLASS_NONE || (class == CLASS_LARGE && !enter()))
         return false;
     uncount(&books.blocks, 1);
-    uncount(&books.bytes, je_sallocx(p, 0));
-    je_dallocx(p, 0);
+    uncount(&books.bytes, bytes_of(p, class));
+    if (class == CLASS_BARE)
+        bare_free(p);
+    else
+        je_dallocx(p, 0);
     return true;
 }
 
 size_t large_usable(const void *p)
 {
-    return starts_block(p) && enter() ? je_sallocx(p, 0) : 0;
+    size_t class = starts_block(p);
+    return class == CLASS_BARE || (class == CLASS_LARGE && enter()) ? bytes_of(p, class) : 0;
+}
+
+/* Makes a block of jemalloc's bigger or smaller where it is, as far as that goes; returns its bytes. */
+static size_t resize_in_place(void *p, size_t before, size_t bytes)
+{
+    size_t after = je_xallocx(p, bytes, 0, 0);
+    if (after == before)
+        take_back_grant();
+    count(&books.bytes, after - before); /* either sign: the counter wraps as the difference does */
+    return after;
 }
 
 void *large_realloc(void *p, size_t n)
 {
-    size_t bytes = whole_units(n);
-    if (bytes == 0 || !enter())
+    size_t bytes = whole_units(n), before = large_usable(p), after = before;
+    if (bytes == 0)
         return NULL;
-    size_t before = je_sallocx(p, 0), after = je_xallocx(p, bytes, 0, 0);
-    if (after == before)
-        take_back_grant();
-    count(&books.bytes, after - before); /* either sign: the counter wraps as the difference does */
+    if (starts_block(p) == CLASS_LARGE)
+        after = resize_in_place(p, before, bytes);
     if (after >= bytes)
         return p;
     void *moved = large_alloc(n, 1, false);
@@ -244,20 +317,10 @@ void *large_realloc(void *p, size_t n)
 /* There is something to give back only where two threads freed at once, and jemalloc's pages are as big as our units
    (arm64): it takes small blocks for parts of a slab then, and leaves one spare while another thread gives back.
    Asked first, since mallctl builds 120 KiB of books of its own on its first call. */
-static void tell_arena(const char *order)
-{
-    if (READ_ONCE(books.held) > READ_ONCE(books.bytes) && enter())
-        je_mallctl(order, NULL, NULL, NULL, 0);
-}
-
 void large_purge(void)
 {
-    tell_arena("arena.0.purge");
-}
-
-void large_tidy(void)
-{
-    tell_arena("arena.0.decay");
+    if (READ_ONCE(books.held) > READ_ONCE(books.bytes) && enter())
+        je_mallctl("arena.0.purge", NULL, NULL, NULL, 0);
 }
 
 void large_stats(struct large_stats *s)

@@ -205,6 +205,13 @@ static struct group *group_of(size_t unit)
     return group;
 }
 
+uint32_t *region_note(const void *p)
+{
+    size_t unit = region_unit(p);
+    struct group *group = group_of(unit);
+    return group == NULL ? NULL : &group->slab[unit % GROUP_UNITS].used;
+}
+
 struct slab *region_slab(const void *p)
 {
     size_t unit = region_unit(p);

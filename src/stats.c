@@ -105,7 +105,7 @@ void stats_residence(const struct stats *s, struct residence *r)
         r->cached += part(&pages, p->size * p->cached);
         r->free_in_slabs += pages;
     }
-    r->large = part(&left, resident[CLASS_LARGE] + resident[CLASS_BODY]);
+    r->large = part(&left, resident[CLASS_LARGE] + resident[CLASS_BARE] + resident[CLASS_BODY]);
     r->spare = part(&left, resident[CLASS_NONE]);
     r->meta = part(&left, s->meta);
     r->other = r->rss != 0 ? left : 0;

@@ -98,7 +98,11 @@ static struct cache *birth(void)
     mine = cache;
     WRITE_ONCE(cache_self, cache);
     /* May allocate, for keys above the first 32: that finds the cache in place. */
-    pthread_setspecific(registry.key, cache);
+    if (unlikely(pthread_setspecific(registry.key, cache) != 0)) { /* nobody would tell of the thread's end */
+        ended = true;
+        thread_abandon();
+        return NULL;
+    }
     return cache;
 }
 

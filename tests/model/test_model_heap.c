@@ -105,7 +105,7 @@ static void check_counts(void)
     for (size_t i = 0; i < HELD; i++)
         if (held[i].at != NULL) {
             out[region_class(held[i].at)]++;
-            large += region_class(held[i].at) == CLASS_LARGE;
+            large += region_class(held[i].at) >= CLASS_POOLS;
         }
     for (unsigned c = 1; c <= class_count; c++)
         expect(pools[c].used == out[c] + cache_held(thread_cache(), c), "class %u: %llu used, %llu out", c,

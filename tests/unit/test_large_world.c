@@ -61,28 +61,35 @@ static size_t address_space(void)
 }
 
 /* More and more address space, until jemalloc gets all it wants: whatever it is refused on the way (its first base
-   block, a leaf of its page map after it had the extent), nothing is lost. */
+   block, a leaf of its page map after it had the extent), nothing is lost, and the block is served bare. */
 Test(large_world, no_memory_for_its_books)
 {
-    bool zeroed, served = false;
-    unsigned refused = 0;
+    bool zeroed, jemalloc_serves = false;
+    unsigned bare = 0;
     void *room = region_claim(16, 1, &zeroed); /* so that it is not the region that is refused */
+    cr_assert(room != NULL && region_note(room) != NULL);
     region_release(room, 16);
-    for (size_t more = 0; !served && more < 64 * MIB; more += 256 * KIB) {
+    for (size_t more = 0; !jemalloc_serves && more < 64 * MIB; more += 256 * KIB) {
         struct rlimit limit = {address_space() + more, RLIM_INFINITY};
         cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
-        char *p = large_alloc(UNIT, 16, false);
+        char *p = large_alloc(3 * UNIT, 16, true);
+        cr_assert_not_null(p);
+        for (size_t i = 0; i < 3 * UNIT; i++)
+            cr_assert_eq(p[i], 0);
+        memset(p, 'x', 3 * UNIT);
+        cr_expect_eq(large_usable(p), 3 * UNIT);
+        cr_expect_eq(large_usable(p + UNIT), 0);
+        p = large_realloc(p, 4 * UNIT);
+        cr_assert(p != NULL && p[3 * UNIT - 1] == 'x' && large_usable(p) == 4 * UNIT);
+        jemalloc_serves = region_class(p) == CLASS_LARGE;
+        bare += region_class(p) == CLASS_BARE;
+        cr_expect(large_free(p) && !large_free(p));
         limit.rlim_cur = RLIM_INFINITY;
         cr_assert_eq(setrlimit(RLIMIT_AS, &limit), 0);
-        served = p != NULL;
-        refused += p == NULL;
-        cr_expect(p == NULL || large_free(p));
-        cr_expect_eq(stats().held, 0);
-        cr_expect_eq(taken(), 0);
+        expect_empty();
     }
-    cr_expect(served);
-    cr_expect_gt(refused, 2);
-    expect_empty();
+    cr_expect(jemalloc_serves);
+    cr_expect_gt(bare, 2);
 }
 
 /* ---- threads ---- */
