@@ -10,6 +10,7 @@
 
 #include <malloc.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Newer than the headers of glibc 2.36 (C23), older than them, or in none. */
 void free_sized(void *p, size_t n);
@@ -41,13 +42,19 @@ EXPORT void free(void *p)
         free_missed(p);
 }
 
-EXPORT void *calloc(size_t count, size_t size)
+COLD static void *calloc_missed(size_t n)
 {
     int before = errno;
-    size_t n;
-    if (unlikely(__builtin_mul_overflow(count, size, &n)))
-        return family_answer(NULL, before);
     return family_answer(heap_alloc_zeroed(n), before);
+}
+
+EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t n;
+    void *p;
+    if (unlikely(__builtin_mul_overflow(count, size, &n)))
+        return family_answer(NULL, errno);
+    return likely(heap_pop(n, &p)) ? memset(p, 0, n) : calloc_missed(n);
 }
 
 /* Nothing to start with is malloc; nothing to end with is free, and NULL with errno as it was: as glibc's. */

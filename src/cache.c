@@ -22,7 +22,7 @@
 #include "region.h"
 
 enum {
-    STACK_BYTES = 64 * 1024, /* of blocks in the stack of one class */
+    STACK_BYTES = 128 * 1024, /* of blocks in the stack of one class */
     WANT_FIRST = 8,
 };
 

@@ -25,7 +25,7 @@ struct pool pools[CLASS_POOLS];
 enum {
     DEPOT_BYTES = 512 * 1024, /* of blocks, at most; */
     DEPOT_MIN = 2,            /* magazines, at least; */
-    DEPOT_MAX = 32,           /* magazines, at most */
+    DEPOT_MAX = 128,          /* magazines, at most */
     EMPTY_KEPT = 1, /* empty slabs that a pool keeps: one block freed and asked for again costs nothing */
 };
 

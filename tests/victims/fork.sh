@@ -14,10 +14,10 @@ lives() {
     expect "  served by pools" at_least "$(pooled_bytes "$name")" 65536
     echo "info: $name: plain $(cat "$name.plain.peak"); tarn $(cat "$name.tarn.peak")"
 }
-lives "300 forks" fork storm 300
-lives "forks from four threads at once, and in forks" fork nested 40
-lives "posix_spawn, vfork and exec, popen, system" fork spawn 40
-lives "atfork handlers that allocate" fork handlers 40
+lives "100 forks" fork storm 100
+lives "forks from four threads at once, and in forks" fork nested 12
+lives "posix_spawn, vfork and exec, popen, system" fork spawn 15
+lives "atfork handlers that allocate" fork handlers 15
 
 # Their prepare runs after tarn's, their parent and child before it: as those of a library that a program is linked with.
 bound=30 tarn early LD_PRELOAD="$library:$victims/libfork_early.so" "$victims/fork" handlers 40
