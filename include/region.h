@@ -32,6 +32,9 @@ struct region {
     uintptr_t base;   /* of the window: aligned to a group */
     size_t units;     /* in the window */
     uint8_t *classes; /* of each unit */
+    size_t
+        room; /* bytes that RLIMIT_AS and RLIMIT_DATA allowed at start, SIZE_MAX: no limit; not asked again,
+                         since a seccomp filter may be in place */
 };
 extern HIDDEN struct region region;
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Measures tarn against glibc and Debian's jemalloc, mimalloc and tcmalloc, and prints a Markdown table.
 # Six minutes at most; --quick takes a quarter. Options: ./scripts/bench.sh --help
+# --programs measures whole programs instead: CPU seconds and peak memory.
 # TARN_LIB=path measures that library instead of building one.
 set -eu
 
@@ -21,5 +22,9 @@ cd "$(dirname "$0")/.."
 ./scripts/bootstrap.sh bench >&2 || echo "bench: going on with the peers that are here" >&2
 build_micro
 tarn=${TARN_LIB:-$(./scripts/tarn lib)}
+if [ "${1-}" = --programs ]; then
+    shift
+    exec python3 tests/bench/programs.py --tarn "$tarn" "$@"
+fi
 exec python3 tests/bench/compare.py --micro build/bench/micro --null build/bench/micro-null --tarn "$tarn" \
     --command "$command" "$@"

@@ -20,7 +20,6 @@
 #include "large.h"
 #include "lock.h"
 #include "region.h"
-#include "system.h"
 #include "thread.h"
 
 #include <semaphore.h>
@@ -93,7 +92,7 @@ static size_t collect(void)
     drain(cache);
     large_purge();
     size_t bytes = region_purge(0);
-    if (system_limit() != SIZE_MAX)
+    if (region.room != SIZE_MAX)
         region_shrink();
     return bytes;
 }

@@ -118,8 +118,14 @@ static extent_hooks_t hooks = {
 
 /* ---- entering jemalloc ------------------------------------------------------------------------------ */
 
+/* Its books take 6 MiB, and what it gets of them before it is refused the rest it keeps: in a process that may have
+   no more than this, it is not asked. */
+static const size_t room_for_books = (size_t)32 << 20;
+
 static COLD bool start(void)
 {
+    if (region.room < room_for_books)
+        return false;
     pthread_mutex_lock(&start_mutex);
     if (!started) {
         tarn_je_opt_cache_oblivious = false;
@@ -184,7 +190,7 @@ static size_t unmark(void *p)
 
 /*
  * jemalloc's books take 6 MiB before its first block, and some limits (RLIMIT_DATA of 8 MiB) do not allow that. Where
- * it fails, a block is units of the region, and their number is noted there: correct, and not quick. If the region
+ * it is not asked, or fails, a block is units of the region, and their number is noted there: correct, and not quick. If the region
  * is what failed, it does so again, and that is the failure which the caller sees.
  */
 static void *bare_alloc(size_t bytes, size_t align, bool zero)

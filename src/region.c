@@ -20,14 +20,13 @@ struct group {
 };
 
 enum {
-    WINDOW_PER_MEMORY =
-        4,              /* window to physical memory: room for swap and for blocks that are never touched */
-    GROWTH_MIN = 16,    /* units mapped at a time: 1 MiB at least, */
-    GROWTH_MAX = 512,   /* 32 MiB at most, */
-    GROWTH_SHARE = 8,   /* else this share of what is mapped already */
-    SPARE_MIN = 2048,   /* dirty units that may stay for a while: 128 MiB, */
-    SPARE_SHARE = 2,    /* and this share of what is taken; */
-    SPARE_PERIOD = 200, /* after this many ms, those that nobody needed meanwhile go */
+    WINDOW_PER_MEMORY = 4, /* window to physical memory: for swap, and for blocks that are never touched */
+    GROWTH_MIN = 16,       /* units mapped at a time: 1 MiB at least, */
+    GROWTH_MAX = 512,      /* 32 MiB at most, */
+    GROWTH_SHARE = 8,      /* else this share of what is mapped already */
+    SPARE_MIN = 2048,      /* dirty units that may stay for a while: 128 MiB, */
+    SPARE_SHARE = 2,       /* and this share of what is taken; */
+    SPARE_PERIOD = 200,    /* after this many ms, those that nobody needed meanwhile go */
 };
 
 static struct {
@@ -334,10 +333,10 @@ void region_limit(size_t bytes)
 /* ---- start ------------------------------------------------------------------------------------------ */
 
 /*
- * Where the window may lie. Far from what the kernel places by itself (programs and their break from 0x55..,
- * and mappings downwards from 0x7f..). The first is moved about by the kernel's own address randomisation;
- * the others serve where that half of the address space can't be had: ThreadSanitizer leaves only 0x55.. to
- * programs, valgrind what is below 16 TiB, an arm64 kernel with 39 bits of addresses what is below 512 GiB.
+ * Where the window may lie. Far from what the kernel places by itself (programs and their break from 0x55.., mappings
+ * downwards from 0x7f..). The first is moved about by the kernel's own address randomisation; the others serve where
+ * that half of the address space can't be had: ThreadSanitizer leaves only 0x55.. to programs, valgrind what is below
+ * 16 TiB, an arm64 kernel with 39 bits of addresses what is below 512 GiB.
  */
 static bool place_window(uintptr_t random)
 {
@@ -365,7 +364,7 @@ static bool place_window(uintptr_t random)
 static size_t window_bytes(void)
 {
     const size_t least = (size_t)1 << 30, most = (size_t)1 << 44;
-    size_t limit = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
+    size_t limit = region.room = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
     if (limit < want)
         want = limit;
     while (bytes < want && bytes < most)

@@ -133,8 +133,8 @@ void stats_report(int fd, const char *occasion, const struct stats *s, const str
     struct widths w;
     unsigned lines = measure(s, &w);
     out_start(&o, fd);
-    out_print(&o, "Dumping pools usage of tarn, pid %d, %u threads: %s.\n", (int)getpid(), s->threads,
-              occasion);
+    out_print(&o, "Dumping pools usage of tarn, pid %d, %u thread%s: %s.\n", (int)getpid(), s->threads,
+              s->threads == 1 ? "" : "s", occasion);
     for (const struct pool_stats *p = s->pool; p < s->pool + s->count; p++)
         if (worth_a_line(p))
             print_pool(&o, p, &w);
