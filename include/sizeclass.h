@@ -13,6 +13,9 @@
  * The default: steps of 16 up to 128, then four classes to each doubling; eight between 4 and 8 KiB, where programs
  * ask for "a page and a header" (sqlite: 7 % less resident memory, gcc, python3 and perl unchanged). Eight
  * everywhere cost gcc 0.9 % and python3 0.5 % more: each class has a slab of its own that is not full.
+ *
+ * The biggest is 32 KiB (TARN_MAX_POOLED): with 64, gcc holds 1.5 % more and nothing is faster; with 16, nothing is
+ * smaller by more than 0.3 %, and a block of 20 000 bytes takes 330 ns instead of 5.
  */
 #ifndef TARN_SIZECLASS_H
 #define TARN_SIZECLASS_H
