@@ -2,8 +2,10 @@
  * heap: chooses who serves a request: the cache, or large.
  *
  * Owns:       the rule "fails -> gc once -> retry once -> NULL", realloc, alignment, usable sizes.
- * Promises:   every block is aligned to BLOCK_ALIGN; NULL only after a collection and a retry; a pointer that is
- *             not a block's start is reported, and left alone.
+ * Promises:   every block is aligned to BLOCK_ALIGN; NULL only after a collection and a retry. A pointer that is not
+ *             tarn's, or that no large block starts at, is reported and left alone. One into a slab is believed, as
+ *             the hot path asks only for its class: that it is no block's start, or free already, is found when it
+ *             comes back to its slab, and reported then.
  * Guarded by: nothing of its own.
  * Never:      sets errno (preload/ does), never keeps a lock.
  *
@@ -18,8 +20,7 @@
 #include "region.h"
 #include "sizeclass.h"
 
-/* Starts tarn: settings, classes, region, pools. Once; called by the first miss, or by preload's constructor.
- */
+/* Starts tarn: settings, classes, region, pools. Once; called by the first miss, or by preload's constructor. */
 void heap_start(void);
 
 void *heap_alloc_slow(size_t n);

@@ -81,8 +81,7 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
  */
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
 
-/* Makes a described slab the pool's. False: the pool's limit forbids it, and the slab is still the caller's.
- */
+/* Makes a described slab the pool's. False: the pool's limit forbids it, and the slab is still the caller's. */
 bool pool_add_slab(struct pool *p, struct slab *s);
 
 /* One block, for who has no cache: out of the depot or the slabs; NULL if there is none. */

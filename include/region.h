@@ -26,8 +26,7 @@
 #include "slab.h"
 #include "units.h"
 
-/* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours.
- */
+/* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours. */
 struct region {
     uintptr_t base;   /* of the window: aligned to a group */
     size_t units;     /* in the window */

@@ -48,8 +48,7 @@ struct sizeclass {
 extern HIDDEN struct sizeclass class_table[CLASS_MAX];
 extern HIDDEN unsigned class_count;
 
-/* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path.
- */
+/* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
 extern HIDDEN size_t pooled_max;
 
 /* The map of requests up to POOLED_MAX: all zero (CLASS_NONE) before start. */

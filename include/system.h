@@ -32,12 +32,10 @@ enum system_map_result system_map_at(void *at, size_t bytes);
 
 void system_unmap(void *at, size_t bytes);
 
-/* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed.
- */
+/* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);
 
-/* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none.
- */
+/* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
 size_t system_resident(const void *at, size_t bytes);
 
 /* The tightest of RLIMIT_AS and RLIMIT_DATA in bytes; SIZE_MAX if neither limits. */

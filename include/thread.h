@@ -3,8 +3,8 @@
  *
  * Owns:       the registry of caches (memory that is never unmapped: readers may walk it at any time), and the
  *             thread's pointers to its own.
- * Promises:   the cache of a dead thread goes to the next one born, and all but the last few are emptied; malloc and free still work in
- *             whatever runs after our destructor: block by block, straight from the pools.
+ * Promises:   the cache of a dead thread goes to the next one born, and all but the last few are emptied; malloc and
+ *             free still work in whatever runs after our destructor: block by block, straight from the pools.
  * Guarded by: LOCK_THREADS for the registry; a thread's own pointers are its own, but others may turn cache_self
  *             to cache_none (thread_recall), which its owner takes as a wish to be looked after.
  * Never:      starts a thread.
@@ -25,14 +25,13 @@ struct cache *thread_cache(void);
 /* The same where it has one already, else NULL. */
 struct cache *thread_own(void);
 
-/* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once.
- */
+/* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once. */
 void thread_start(void (*end)(void *cache));
 
 /* Leaves the calling thread's cache to the next thread; whatever runs after that has none. */
 void thread_end(struct cache *cache, struct pool_news *news);
 
-/* Makes every living thread's next malloc or free take the slow path, where it calls thread_attend. */
+/* Makes every living thread's next malloc or free take the slow path, where gc_attend looks after it. */
 void thread_recall(void);
 
 /* The same for the calling thread alone; async-signal-safe, takes no lock. */
@@ -54,8 +53,7 @@ void thread_each(void (*visit)(const struct cache *, void *), void *context);
 /* Threads that have a cache now. */
 unsigned thread_count(void);
 
-/* fork: the registry's lock; the child takes over the blocks in the caches of threads that it does not have.
- */
+/* fork: the registry's lock; the child takes over the blocks in the caches of threads that it does not have. */
 void thread_lock(void);
 void thread_unlock(void);
 void thread_reset_lock(void);

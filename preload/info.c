@@ -13,6 +13,7 @@
 #include "gc.h"
 #include "options.h"
 #include "stats.h"
+#include "trace.h"
 
 #include <limits.h>
 #include <malloc.h>
@@ -104,6 +105,8 @@ EXPORT int mallopt(int parameter, int value)
         return value >= 1;
     case M_CHECK_ACTION: /* bits: 1 prints a line, 2 aborts */
         heap_start();    /* which would set it again */
+        if (value & 2)
+            trace_start();
         WRITE_ONCE(options.misuse, value & 2 ? MISUSE_ABORT : value & 1 ? MISUSE_WARN : MISUSE_IGNORE);
         return 1;
     default:

@@ -190,8 +190,8 @@ static size_t unmark(void *p)
 
 /*
  * jemalloc's books take 6 MiB before its first block, and some limits (RLIMIT_DATA of 8 MiB) do not allow that. Where
- * it is not asked, or fails, a block is units of the region, and their number is noted there: correct, and not quick. If the region
- * is what failed, it does so again, and that is the failure which the caller sees.
+ * it is not asked, or fails, a block is units of the region, and their number is noted there: correct, and not quick.
+ * If the region is what failed, it does so again, and that is the failure which the caller sees.
  */
 static void *bare_alloc(size_t bytes, size_t align, bool zero)
 {
