@@ -182,7 +182,8 @@ static void cross(void)
     malloc_trim(0);
     size_t before = resident();
     run_ring();
-    expect_back("ring", before, resident(), 4 * MIB); /* glibc, beside a busy neighbour, was seen to keep 2.4 */
+    /* glibc, beside a busy neighbour, was seen to keep 2.4 MiB. */
+    expect_back("ring", before, resident(), 4 * MIB);
 }
 
 /* ---- destructors ---- */
