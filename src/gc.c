@@ -29,10 +29,11 @@ static struct {
     struct lock lock;
     pthread_cond_t done;
     bool running;
-    uint32_t turn; /* collections begun */
-    bool wished;   /* gc_request */
-    bool dozing;   /* the helper sleeps until the bell rings */
-    sem_t bell;    /* all zeroes is a semaphore at 0, in glibc */
+    uint32_t turn;   /* collections begun */
+    bool wished;     /* gc_request */
+    bool dozing;     /* the helper sleeps until the bell rings */
+    size_t stubborn; /* spare bytes that a whole collection could not give back */
+    sem_t bell;      /* all zeroes is a semaphore at 0, in glibc */
 } gc = {.lock = LOCK_INITIALIZER(LOCK_GC), .done = PTHREAD_COND_INITIALIZER};
 
 static void report_bad(const struct pool_news *news)
@@ -149,13 +150,27 @@ enum {
     TICKS_AWAKE = 10 /* after the last bell */
 };
 
-static bool much_is_spare(void)
+static size_t spare_bytes(void)
 {
     struct region_stats region;
     struct large_stats large;
     region_stats(&region);
     large_stats(&large);
-    return region.dirty > 0 || large.held > large.bytes;
+    return region.dirty + (large.held > large.bytes ? large.held - large.bytes : 0);
+}
+
+static bool much_is_spare(void)
+{
+    return spare_bytes() > READ_ONCE(gc.stubborn);
+}
+
+/* Everything that can be given back. What then remains (mlockall: the kernel keeps locked pages) is not tried again
+   until there is more of it: else the helper would never sleep, and empty everybody's caches five times a second. */
+static void give_all(void)
+{
+    size_t given = gc_run(), left = spare_bytes();
+    if (given == 0)
+        WRITE_ONCE(gc.stubborn, left);
 }
 
 void gc_spare(void)
@@ -204,13 +219,14 @@ static uint64_t activity(void)
 void gc_tend(void)
 {
     doze();
+    WRITE_ONCE(gc.stubborn, 0);
     uint64_t before = activity();
     for (int ticks = 0; ticks < TICKS_AWAKE && (much_is_spare() || READ_ONCE(gc.wished)); ticks++) {
         gc_attend(NULL);
         bool rung = nap();
         uint64_t now = activity();
         if (!rung && now == before)
-            gc_run();
+            give_all();
         ticks = rung ? 0 : ticks;
         before = now;
     }

@@ -302,6 +302,30 @@ Test(gc, the_helper_serves_a_wish, .timeout = 20)
     cr_assert_eq(region_now().dirty, 0);
 }
 
+static void *tend_for_ever(void *unused)
+{
+    for (;;)
+        gc_tend();
+    return unused;
+}
+
+/* mlockall: the kernel keeps locked pages. The helper tries, and then sleeps until there is more to give. */
+Test(gc, the_helper_does_not_insist_on_what_the_kernel_refuses, .timeout = 20)
+{
+    pthread_t thread;
+    alloc_many();
+    free_many();
+    heap_free(heap_alloc(1 << 22), "free");
+    fake_refuse(0, SIZE_MAX);
+    pthread_create(&thread, NULL, tend_for_ever, NULL);
+    sleep(2);
+    size_t refused = fake_refused();
+    cr_assert_gt(refused, 0);
+    cr_assert_gt(region_now().dirty, 0);
+    sleep(1);
+    cr_assert_eq(fake_refused(), refused);
+}
+
 /* ---- news ---- */
 
 Test(gc, news_releases_slabs_and_reports_bad_pointers)

@@ -22,15 +22,7 @@ static atomic_ulong turns;
 
 static size_t resident(void)
 {
-    char line[256];
-    size_t kib = 0;
-    FILE *file = fopen("/proc/self/status", "r");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL)
-        if (sscanf(line, "RssAnon: %zu", &kib) == 1)
-            break;
-    if (file != NULL)
-        fclose(file);
-    return kib * 1024;
+    return victim_memory("RssAnon: %zu");
 }
 
 static uint32_t next(uint32_t *x)
