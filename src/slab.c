@@ -55,7 +55,7 @@ static uint32_t block_index(const struct slab *s, size_t offset)
 
 /*
  * The word of the bitmap that is being filled stays in a register: neighbours come back together, and a load that
- * must wait for the last store to the same word costs more than all the rest (LIFO over 10^5 blocks: 10.5 ns an
+ * must wait for the last store to the same word costs more than all the rest (LIFO over 10^5 blocks: 10.9 ns an
  * operation a block at a time, 9.1 so).
  */
 unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum slab_verdict *verdict)

@@ -123,7 +123,7 @@ struct cache *thread_cache(void)
 /*
  * The first few caches without a thread stay as it left them: threads that come and go (a server that makes one for
  * each request) find theirs filled. Larson-like churn on two threads: 11.4 ns an operation where each is emptied,
- * 8.3 so. gc empties them, as it does those of the living.
+ * 9.0 so. gc empties them, as it does those of the living.
  */
 static bool keep_warm(struct cache *cache)
 {

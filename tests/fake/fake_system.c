@@ -31,12 +31,12 @@ void fake_occupy(size_t count)
 
 size_t fake_calls(void)
 {
-    return fake.calls;
+    return READ_ONCE(fake.calls);
 }
 
 size_t fake_refused(void)
 {
-    return fake.refused;
+    return READ_ONCE(fake.refused);
 }
 
 void fake_limit(size_t bytes)
