@@ -40,7 +40,7 @@ struct cache {
     size_t limit[CLASS_MAX]; /* how many may be */
     void **slots[CLASS_MAX];
     /* Slow path only. */
-    struct bin bin[CLASS_POOLS];
+    struct bin bin[CLASS_MAX];
     size_t stacked;      /* bytes of blocks in the stacks of full magazines */
     uint32_t epoch;      /* gc.c: the last collection that this thread took part in */
     struct cache *made;  /* thread.c: the one made before this; fixed once it can be seen */

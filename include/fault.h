@@ -18,6 +18,10 @@ enum fault_kind {
     FAULT_INSIDE,     /* inside a block, not its start */
     FAULT_TWICE,      /* free already */
     FAULT_FREE_SPACE, /* tarn's address range, but no block there now */
+    FAULT_OVERRUN,    /* written behind (offset >= size asked for) or in front of (offset < 0) the block */
+    FAULT_WRITTEN,    /* a free block was written to */
+    FAULT_WRONG_POOL, /* given to a pool that it is not of */
+    FAULT_TOUCHED,    /* a guarded block's guard page, or the block after its free, was read or written */
     FAULT_KINDS
 };
 
@@ -28,7 +32,12 @@ struct fault {
     const char *call;     /* "free", "realloc", ... or "flush" where it was found later */
     const void *pointer;  /* as given */
     size_t pool_size;     /* block size of the pool it lies in; 0: none, or large */
+    const char *pool;     /* that pool's name; NULL or "": told by its size alone */
+    const char *other;    /* FAULT_WRONG_POOL: the name of the pool it was given to */
     const void *expected; /* where the block starts; NULL: not known */
+    ptrdiff_t offset; /* FAULT_OVERRUN, FAULT_WRITTEN, FAULT_TOUCHED: of the first bad byte, from the start */
+    bool live;        /* FAULT_TOUCHED: the block is in use */
+    const void *allocated, *freed; /* the callers of its last alloc and free; NULL: not known */
 };
 
 void fault_report(const struct fault *f);

@@ -20,7 +20,9 @@
 /* The lock order. What each guards:                                                         */
 enum lock_rank {
     LOCK_GC = 1,  /* whose turn it is to collect (gc.c); not held while collecting            */
+    LOCK_NAMES,   /* which named pools there are (named.c)                                    */
     LOCK_THREADS, /* the registry of caches, and which thread owns which (thread.c)           */
+    LOCK_GUARD,   /* the queue of freed guarded blocks (guard.c)                              */
     LOCK_POOL,    /* a pool's depot, its slabs' bitmaps and lists, its counters (pool.c)      */
     LOCK_REGION,  /* which units are taken, mapped, dirty (region.c); jemalloc's own come before it */
     LOCK_META,    /* free lists of bookkeeping memory (meta.c)                                */

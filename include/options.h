@@ -18,6 +18,24 @@
 
 enum misuse { MISUSE_IGNORE, MISUSE_WARN, MISUSE_ABORT };
 
+/* TARN_DEBUG's words (debug.h). */
+enum debug_word {
+    DEBUG_FAIL = 1 << 0,
+    DEBUG_NO_MERGE = 1 << 1,
+    DEBUG_COLD_FIRST = 1 << 2,
+    DEBUG_INTEGRITY = 1 << 3,
+    DEBUG_NO_GLOBAL = 1 << 4,
+    DEBUG_NO_CACHE = 1 << 5,
+    DEBUG_CALLER = 1 << 6,
+    DEBUG_TAG = 1 << 7,
+    DEBUG_POISON = 1 << 8,
+    DEBUG_UAF = 1 << 9,
+    DEBUG_BACKUP = 1 << 10,
+    /* Those for which every malloc and free must come by the slow path. */
+    DEBUG_HOOKS = DEBUG_FAIL | DEBUG_COLD_FIRST | DEBUG_INTEGRITY | DEBUG_CALLER | DEBUG_TAG | DEBUG_POISON |
+                  DEBUG_UAF | DEBUG_BACKUP
+};
+
 struct options {
     uint32_t classes[CLASS_POOLS]; /* bytes, ascending, classes_count of them; none: the default */
     unsigned classes_count;
@@ -35,6 +53,13 @@ struct options {
     char dump_path[512]; /* as written, with %p */
     bool stats_at_exit, gc, helper, strict, show, help;
     enum misuse misuse;
+    struct {
+        unsigned words;        /* of enum debug_word */
+        unsigned fail_percent; /* of DEBUG_FAIL */
+        uint8_t poison;        /* of DEBUG_POISON */
+        bool help;
+    } debug;
+    char pools[128]; /* how the dump shows pools: a query (stats.h) */
 };
 extern struct options options;
 

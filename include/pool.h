@@ -24,16 +24,34 @@
 #include "sizeclass.h"
 #include "slab.h"
 
+enum { POOL_NAME = 32, POOL_FILE = 48, POOL_SHARED = 1, POOL_EXACT = 2 };
+
+/* One who asked for the pool. Linked once and for good, so a walk needs no lock; the texts always end. */
+struct registration {
+    struct registration *next; /* a later one */
+    char name[POOL_NAME];
+    char file[POOL_FILE]; /* "": not known */
+    size_t size, align;   /* as asked for */
+    unsigned line, flags; /* POOL_SHARED, POOL_EXACT */
+};
+
 struct pool {
-    /* Read mostly: fixed at start. */
+    /* Read mostly. */
     unsigned id;
-    uint64_t minavail; /* gc leaves at least as many free blocks, as far as there are */
-    uint64_t limit;    /* most blocks that may be allocated; 0: no limit */
-    uint64_t users;
+    unsigned flags; /* POOL_SHARED, POOL_EXACT */
+    size_t size;  /* bytes of a block, as users know it: the class's, or for POOL_EXACT what was asked for */
+    size_t align; /* of its blocks */
+    uint64_t minavail;    /* gc leaves at least as many free blocks, as far as there are */
+    uint64_t limit;       /* most blocks that may be allocated; 0: no limit */
+    uint64_t users;       /* registrations, and 1 for malloc; 0: nobody's, a free place in pools[] */
+    bool uncached;        /* blocks go singly, through no thread's cache */
+    char name[POOL_NAME]; /* the first registration's; malloc's: size-64 */
+    struct registration *registrations; /* the first first; malloc has none */
 
     /* Under the lock, on lines of their own. */
     struct lock lock __attribute__((aligned(CACHE_LINE)));
     uint64_t allocated, used, failed;
+    uint64_t limited;        /* requests that the limit refused */
     struct magazine *depot;  /* full ones, the last given first */
     struct magazine *spares; /* empty ones */
     uint32_t depot_count, depot_max;
@@ -42,8 +60,8 @@ struct pool {
     uint32_t empty_count, slabs;
 };
 
-/* A pool for each class of class_table. */
-extern struct pool pools[CLASS_POOLS];
+/* The pool of each class: malloc's 1 .. class_count, then named ones. */
+extern HIDDEN struct pool pools[CLASS_MAX];
 
 /* Every lock of this room in class order, for fork. */
 void pool_lock_all(void);
@@ -67,6 +85,9 @@ void pool_news_init(struct pool_news *news);
 
 /* Readies pools[1 .. class_count]. Once, before any other call. */
 void pool_start(void);
+
+/* Readies pools[c] for the class of class_table[c], with no user, name or block yet. */
+void pool_init(unsigned c);
 
 /*
  * A magazine with at least one block for the empty one in `m`: a full one out of the depot, or `m` itself,

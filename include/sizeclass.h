@@ -8,7 +8,7 @@
  * Never:      allocates, locks, or asks the kernel.
  *
  *     class_of[(n + 15) >> 4] = c   <=>   size[c - 1] < n <= size[c]
- *     0 = CLASS_NONE < 1 .. class_count < CLASS_POOLS <= the classes of large units < CLASS_MAX
+ *     0 = CLASS_NONE < 1 .. class_count < CLASS_POOLS <= classes that are no pools < CLASS_NAMED .. class_end <= CLASS_MAX
  *
  * The default: steps of 16 up to 128, then four classes to each doubling; eight between 4 and 8 KiB, where programs
  * ask for "a page and a header" (sqlite: 7 % less resident memory, gcc, python3 and perl unchanged). Eight
@@ -23,13 +23,15 @@
 #include "base.h"
 
 enum {
-    CLASS_NONE = 0,           /* not tarn's memory; also what everything is before start */
-    CLASS_MAX = 65,           /* how many ids there are: one byte of region's table, one row of a cache */
-    CLASS_LARGE = 64,         /* the first unit of a block that jemalloc serves */
-    CLASS_BARE = 63,          /* the first unit of a large block that is the region's alone (large.c) */
-    CLASS_BODY = 62,          /* any other unit of a large block, or of what jemalloc holds */
-    CLASS_POOLS = CLASS_BODY, /* ids of pools are 1 .. CLASS_POOLS - 1 */
-    POOLED_MAX = 64 * 1024,   /* no class is bigger than this */
+    CLASS_NONE = 0,         /* not tarn's memory; also what everything is before start */
+    CLASS_POOLS = 62,       /* malloc's pools are 1 .. CLASS_POOLS - 1 */
+    CLASS_LARGE = 62,       /* the first unit of a block that jemalloc serves */
+    CLASS_BARE = 63,        /* the first unit of a large block that is the region's alone (large.c) */
+    CLASS_BODY = 64,        /* any other unit of a large block, or of what jemalloc holds */
+    CLASS_GUARDED = 65,     /* every unit of a block that stands alone between guard pages (guard.c) */
+    CLASS_NAMED = 66,       /* named pools are CLASS_NAMED .. CLASS_MAX - 1 */
+    CLASS_MAX = 255,        /* how many ids there are */
+    POOLED_MAX = 64 * 1024, /* no class is bigger than this */
     GRAIN_SHIFT = 4,
     INVERSE_SHIFT = 31,
     UNIT_SHIFT = 16, /* the region is cut in units of 64 KiB; a slab is 1, 2, 4 ... of them */
@@ -44,9 +46,24 @@ struct sizeclass {
     uint16_t batch;   /* blocks in a full magazine */
 };
 
-/* class_table[c] for 1 <= c <= class_count; row 0 is all zeroes. */
+/* class_table[c] for each pool's class; the other rows are all zeroes. */
 extern HIDDEN struct sizeclass class_table[CLASS_MAX];
-extern HIDDEN unsigned class_count;
+extern HIDDEN unsigned class_count; /* of malloc's classes */
+extern HIDDEN unsigned class_end; /* the named ones, ever: CLASS_NAMED .. class_end - 1; atomic, only grows */
+
+/* The class behind `c`, first malloc's, then named ones; 0 is before the first and behind the last. */
+INLINE unsigned class_next(unsigned c)
+{
+    c = c == class_count ? CLASS_NAMED : c + 1;
+    return c <= class_count || c < __atomic_load_n(&class_end, __ATOMIC_ACQUIRE) ? c : 0;
+}
+#define EACH_CLASS(c) for (unsigned c = class_next(0); (c) != 0; (c) = class_next(c))
+
+/* Is it a pool's? */
+INLINE bool class_is_pool(size_t c)
+{
+    return c - 1 < CLASS_POOLS - 1 || c >= CLASS_NAMED;
+}
 
 /* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
 extern HIDDEN size_t pooled_max;

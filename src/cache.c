@@ -184,7 +184,7 @@ void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
 
 void cache_drain_all(struct cache *cache, struct pool_news *news)
 {
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         cache_drain(cache, c, news);
     cache->stacked = 0; /* and so may the sum */
 }
@@ -199,7 +199,7 @@ void cache_check(const struct cache *cache)
     size_t stacked = 0;
     for (unsigned c = 1; c < CLASS_MAX; c++) {
         check(cache->count[c] <= cache->limit[c]);
-        if (c > class_count) {
+        if (!class_is_pool(c) || class_table[c].size == 0) {
             check(cache->limit[c] == 0);
             continue;
         }

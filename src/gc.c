@@ -72,7 +72,7 @@ static void drain(struct cache *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
-    for (unsigned c = 1; c <= class_count; c++) {
+    EACH_CLASS (c) {
         if (cache != NULL)
             cache_drain(cache, c, &news);
         pool_collect(&pools[c], &news);
@@ -207,7 +207,7 @@ static uint64_t activity(void)
     struct large_stats large;
     large_stats(&large);
     uint64_t sum = large.bytes;
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         sum = sum * 31 + READ_ONCE(pools[c].used);
     return sum;
 }

@@ -173,12 +173,12 @@ static void report(const void *p, const char *call)
 {
     unsigned class = region_class(p);
     struct fault fault = {.kind = FAULT_FOREIGN, .call = call, .pointer = p};
-    if (class >= CLASS_POOLS) {
-        fault.kind = FAULT_INSIDE;
-    } else if (class != CLASS_NONE) {
+    if (class_is_pool(class)) {
         fault.kind = FAULT_INSIDE;
         fault.pool_size = class_table[class].size;
         fault.expected = slab_block_of(region_slab(p), p);
+    } else if (class != CLASS_NONE) {
+        fault.kind = FAULT_INSIDE;
     } else if (region_unit(p) < region.units) {
         fault.kind = FAULT_FREE_SPACE;
     }
@@ -207,7 +207,7 @@ void heap_free_slow(void *p, const char *call)
         return;
     heap_start();
     unsigned class = region_class(p);
-    if (class != CLASS_NONE && class < CLASS_POOLS)
+    if (class_is_pool(class))
         pooled_free(p, class);
     else if (large_free(p))
         gc_spare();
@@ -222,7 +222,7 @@ size_t heap_usable(const void *p)
     unsigned class = region_class(p);
     if (class == CLASS_NONE)
         return 0;
-    if (class >= CLASS_POOLS)
+    if (!class_is_pool(class))
         return large_usable(p);
     return slab_block_of(region_slab(p), p) == p ? class_table[class].size : 0;
 }
@@ -258,7 +258,7 @@ void *heap_realloc(void *p, size_t n)
 void heap_check(void)
 {
     sizeclass_check();
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         pool_check(&pools[c]);
     cache_check(READ_ONCE(cache_self));
     region_check();

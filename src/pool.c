@@ -20,7 +20,7 @@
 
 #include <string.h>
 
-struct pool pools[CLASS_POOLS];
+struct pool pools[CLASS_MAX];
 
 enum {
     DEPOT_BYTES = 512 * 1024, /* of blocks, at most; */
@@ -29,18 +29,32 @@ enum {
     EMPTY_KEPT = 1, /* empty slabs that a pool keeps: one block freed and asked for again costs nothing */
 };
 
+static uint32_t depot_max(const struct sizeclass *class)
+{
+    size_t most = DEPOT_BYTES / ((size_t) class->batch * class->size);
+    return most < DEPOT_MIN ? DEPOT_MIN : most > DEPOT_MAX ? DEPOT_MAX : (uint32_t)most;
+}
+
+void pool_init(unsigned c)
+{
+    struct pool *p = &pools[c];
+    *p = (struct pool){
+        .id = c,
+        .size = class_table[c].size,
+        .align = BLOCK_ALIGN,
+        .depot_max = depot_max(&class_table[c]),
+    };
+    lock_init(&p->lock, LOCK_POOL, c);
+    list_init(&p->partial);
+    list_init(&p->empty);
+}
+
 void pool_start(void)
 {
     for (unsigned c = 1; c <= class_count; c++) {
-        struct pool *p = &pools[c];
-        const struct sizeclass *class = &class_table[c];
-        size_t most = DEPOT_BYTES / ((size_t) class->batch * class->size);
-        p->id = c;
-        p->users = 1;
-        p->depot_max = most < DEPOT_MIN ? DEPOT_MIN : most > DEPOT_MAX ? DEPOT_MAX : (uint32_t)most;
-        lock_init(&p->lock, LOCK_POOL, c);
-        list_init(&p->partial);
-        list_init(&p->empty);
+        pool_init(c);
+        pools[c].users = 1;
+        pools[c].flags = POOL_SHARED;
     }
 }
 
@@ -312,18 +326,18 @@ void pool_check(struct pool *p)
 
 void pool_lock_all(void)
 {
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         lock_acquire(&pools[c].lock);
 }
 
 void pool_unlock_all(void)
 {
-    for (unsigned c = class_count; c >= 1; c--)
+    EACH_CLASS (c)
         lock_release(&pools[c].lock);
 }
 
 void pool_reset_locks(void)
 {
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         lock_init(&pools[c].lock, LOCK_POOL, c);
 }

@@ -5,6 +5,7 @@
 
 struct sizeclass class_table[CLASS_MAX];
 unsigned class_count;
+unsigned class_end = CLASS_NAMED;
 size_t pooled_max;
 uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 

@@ -143,7 +143,7 @@ static void recover(void)
     large_stats(&s);
     if (s.blocks != 0 || s.bytes != 0)
         fail("large blocks are lost");
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         if (pools[c].allocated != 0)
             fail("slabs are lost");
 }

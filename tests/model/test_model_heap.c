@@ -105,9 +105,9 @@ static void check_counts(void)
     for (size_t i = 0; i < HELD; i++)
         if (held[i].at != NULL) {
             out[region_class(held[i].at)]++;
-            large += region_class(held[i].at) >= CLASS_POOLS;
+            large += !class_is_pool(region_class(held[i].at));
         }
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         expect(pools[c].used == out[c] + cache_held(thread_cache(), c), "class %u: %llu used, %llu out", c,
                (unsigned long long)pools[c].used, (unsigned long long)out[c]);
     struct large_stats s;
@@ -236,7 +236,7 @@ static void release_all(void)
     region_limit(SIZE_MAX);
     gc_run();
     check_all();
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         expect(pools[c].allocated == 0, "class %u keeps %llu", c, (unsigned long long)pools[c].allocated);
 }
 

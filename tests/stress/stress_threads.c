@@ -231,7 +231,7 @@ static void check_nothing_is_lost(void)
         give(box[i]);
     gc_run();
     heap_check();
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         if (pools[c].used != 0 || pools[c].allocated != 0) {
             fprintf(stderr, "stress: class %u: %llu used of %llu\n", c, (unsigned long long)pools[c].used,
                     (unsigned long long)pools[c].allocated);

@@ -66,7 +66,7 @@ static bool went_well(pid_t child)
 static uint64_t total_used(void)
 {
     uint64_t used = 0;
-    for (unsigned c = 1; c <= class_count; c++)
+    EACH_CLASS (c)
         used += pools[c].used;
     return used;
 }

@@ -1,0 +1,61 @@
+/*
+ * debug: HAProxy's debugging words, for every block of every pool (TARN_DEBUG).
+ *
+ * Owns:       what is remembered about single blocks (who allocated, who freed, the size asked for, what a free block
+ *             must contain), and the checks made with it.
+ * Promises:   costs nothing while no word is given: with one, no thread's cache is reachable from the hot path
+ *             (thread_divert), so every malloc and free comes by the slow path, and there heap calls here. A finding is
+ *             a fault (fault.h) with pool, address, offset and, where known, the last two callers.
+ * Guarded by: a block's notes belong to whoever holds the block; the table of notes is filled by compare-and-swap.
+ * Never:      runs with a lock of ours held; changes what a block holds while the program has it (but for its tag).
+ *
+ * Words, with HAProxy's meaning (options.h: enum debug_word):
+ *     fail[=P]    P per cent of requests (1) get NULL, from when the program's own code runs
+ *     no-merge    SHARED pools merge only with one of the same name                              (named.c)
+ *     cold-first  of a thread's free blocks the one freed first goes out, not the last           (cache.c)
+ *     integrity   a free block is filled with a pattern, which must still be there when it goes out
+ *     no-global   no depot: what a thread can't keep goes into the slabs                         (pool.c)
+ *     no-cache    no thread keeps blocks: each goes to its pool and comes from there             (thread.c)
+ *     caller      remembers who allocated and who freed a block, for the reports
+ *     tag         eight bytes behind what was asked for name block and pool: found changed at free (an overflow),
+ *                 gone (a double free), another pool's (tarn_pool_free)
+ *     poison[=B]  a block that goes out is filled with byte B (0x50)
+ *     uaf         each block on pages of its own, at their end, gone once it is freed            (guard.c)
+ *     backup      a free block is copied aside, and compared with the copy when it goes out
+ */
+#ifndef TARN_DEBUG_H
+#define TARN_DEBUG_H
+
+#include "base.h"
+#include "options.h"
+#include "pool.h"
+
+INLINE bool debug_on(unsigned words)
+{
+    return (options.debug.words & words) != 0;
+}
+
+/* Where the program called tarn: set on the way to a slow path by the outermost function, for `caller`. */
+extern __thread const void *debug_caller TLS_INITIAL;
+
+/* Bytes to add to each request for a pooled block. */
+size_t debug_extra(void);
+
+/* True if this request shall fail. */
+bool debug_fails(void);
+
+/* `p`, a block of `pool`, goes out for a request of `n` bytes: it is verified, noted, tagged, and poisoned unless
+   `raw`. */
+void debug_give_out(const struct pool *pool, void *p, size_t n, bool raw);
+
+/* `p` (a block's start) comes back to its pool. False: it must not (it is free already, say), and that was reported
+   in the name of `call`; else it is noted, and filled or copied. */
+bool debug_take_back(const struct pool *pool, void *p, const char *call);
+
+/* Bytes that were asked for at `p`, a block's start. */
+size_t debug_usable(const void *p);
+
+/* Who last allocated and freed the block at `p`; NULL where not known. */
+void debug_callers(const void *p, const void **allocated, const void **freed);
+
+#endif
