@@ -42,7 +42,7 @@ static struct kind {
     {.name = "big", .size = 100000},
     {.name = "both", .size = 70000, .limit = LIMIT, .flags = TARN_SHARED},
 };
-enum { KINDS = sizeof kind / sizeof kind[0] };
+enum { POOLS = sizeof kind / sizeof kind[0] };
 
 static struct stamp *box[BOXES]; /* where threads leave blocks for each other */
 static bool stop;
@@ -117,7 +117,7 @@ static void *get(struct kind *k, uint64_t *seed)
 
 static struct stamp *take(uint64_t *seed)
 {
-    struct kind *k = &kind[random_below(seed, KINDS)];
+    struct kind *k = &kind[random_below(seed, POOLS)];
     struct stamp *p = get(k, seed);
     if (p == NULL) {
         __atomic_fetch_add(&refused, k->limit != 0, __ATOMIC_RELAXED);
@@ -206,8 +206,8 @@ static void pause_ms(long ms)
 static void *collect(void *unused)
 {
     for (unsigned i = 0; !stopped(); i++, pause_ms(1)) {
-        struct kind *k = &kind[i % KINDS];
-        tarn_pool_set_minavail(k->pool, i / KINDS % 3 * 20);
+        struct kind *k = &kind[i % POOLS];
+        tarn_pool_set_minavail(k->pool, i / POOLS % 3 * 20);
         if (i % 3 == 0)
             tarn_gc();
         else
@@ -236,7 +236,7 @@ static void *look(void *unused)
     for (unsigned i = 0; !stopped(); i++, pause_ms(2)) {
         unsigned seen = 0;
         tarn_pools_each(look_at, &seen);
-        if (seen < KINDS || tarn_pools_dump(nowhere, query[i % 6]) != 0)
+        if (seen < POOLS || tarn_pools_dump(nowhere, query[i % 6]) != 0)
             fail("not shown", "all");
     }
     close(nowhere);
@@ -247,7 +247,7 @@ static void *look(void *unused)
 
 static void make_all(void)
 {
-    for (struct kind *k = kind; k < kind + KINDS; k++) {
+    for (struct kind *k = kind; k < kind + POOLS; k++) {
         k->pool = tarn_pool_create(k->name, k->size, k->align, k->flags);
         if (k->pool == NULL || (k->limit != 0 && tarn_pool_set_limit(k->pool, k->limit) != 0))
             fail("not made", k->name);
@@ -259,11 +259,11 @@ static void check_nothing_is_lost(void)
     uint64_t seed = 1;
     for (int i = 0; i < BOXES; i++)
         give(box[i], &seed);
-    for (struct kind *k = kind; k < kind + KINDS; k++)
+    for (struct kind *k = kind; k < kind + POOLS; k++)
         tarn_pool_set_minavail(k->pool, 0);
     tarn_gc();
     heap_check();
-    for (struct kind *k = kind; k < kind + KINDS; k++) {
+    for (struct kind *k = kind; k < kind + POOLS; k++) {
         struct tarn_pool_stats s = stats_of(k->pool);
         if (s.used != 0 || s.allocated != 0 || s.failed != 0 || k->live != 0)
             fail("blocks are lost", k->name);

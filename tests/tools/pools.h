@@ -4,6 +4,7 @@
 #ifndef TARN_TESTS_POOLS_H
 #define TARN_TESTS_POOLS_H
 
+#include "gc.h"
 #include "region.h"
 #include "tarn.h"
 #include "thread.h"
@@ -45,6 +46,7 @@ static inline void free_many(struct tarn_pool *pool, void **block, size_t n)
 /* Collections that this thread saw; it must have a cache. */
 static inline uint32_t collections(void)
 {
+    gc_attend(thread_own()); /* a flush, too, asks threads to drain: those are not counted later */
     return thread_own()->epoch;
 }
 

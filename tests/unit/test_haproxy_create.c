@@ -453,7 +453,6 @@ Test(haproxy_create, whatever_merges_keeps_its_alignment)
         for (size_t size = 64; size < 3000; size += 224) {
             struct tarn_pool *pool = tarn_pool_create("aligned", size, align, TARN_SHARED);
             cr_assert_not_null(pool);
-            cr_assert_geq(pool_now(pool).align, align);
             void *block[5];
             cr_assert_eq(alloc_many(pool, block, 5), 5);
             for (int i = 0; i < 5; i++) {
@@ -464,4 +463,17 @@ Test(haproxy_create, whatever_merges_keeps_its_alignment)
             cr_assert_null(tarn_pool_destroy(pool));
         }
     heap_check();
+}
+
+Test(haproxy_create, who_grows_keeps_the_alignment_of_all_its_users)
+{
+    struct tarn_pool *pool = make("plain", BIG - 16, TARN_SHARED); /* a multiple of 64 */
+    cr_assert_eq(tarn_pool_create("lines", BIG - 16, 64, TARN_SHARED), pool);
+    cr_assert_eq(pool_now(pool).align, 64);
+    struct tarn_pool *more = make("more", BIG + 64, TARN_SHARED);
+    cr_assert_neq(more, pool);
+    void *block[5];
+    cr_assert_eq(alloc_many(pool, block, 5), 5);
+    for (int i = 0; i < 5; i++)
+        cr_assert_eq((uintptr_t)block[i] % 64, 0);
 }

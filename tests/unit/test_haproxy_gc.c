@@ -278,8 +278,7 @@ Test(haproxy_gc, G6_a_wish_is_no_collection)
     free_many(pool, block, 100);
     uint32_t turn = collections();
     gc_request(); /* as a signal handler does */
-    cr_assert_eq(collections(), turn);
-    cr_assert_gt(pool_now(pool).allocated, 0);
+    cr_assert_geq(pool_now(pool).cached, 100);
     tarn_pool_free(pool, tarn_pool_alloc(pool));
     cr_assert_eq(collections(), turn + 1);
     cr_assert_leq(pool_now(pool).slabs, 1);

@@ -252,8 +252,10 @@ static void *race(void *number)
             tarn_pool_free(pool, held[got]);
         }
     }
-    while (got > 0)
-        tarn_pool_free(pool, held[--got]);
+    for (; got > 0; tarn_pool_free(pool, held[got])) {
+        got--;
+        __atomic_sub_fetch(&live, 1, __ATOMIC_SEQ_CST);
+    }
     return NULL;
 }
 
