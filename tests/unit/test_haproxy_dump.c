@@ -49,7 +49,7 @@ static int is_this(struct tarn_pool *each, void *one)
     return each == one;
 }
 
-Test(haproxy_gc, X1_destroy_flushes_first_even_where_it_refuses)
+Test(haproxy_dump, X1_destroy_flushes_first_even_where_it_refuses)
 {
     cr_assert_null(tarn_pool_destroy(NULL));
     cr_assert_eq(errno, ERRNO);
@@ -60,7 +60,7 @@ Test(haproxy_gc, X1_destroy_flushes_first_even_where_it_refuses)
     cr_assert_eq(pool_now(pool).cached, 0);
 }
 
-Test(haproxy_gc, X2_destroy_refuses_while_blocks_are_used)
+Test(haproxy_dump, X2_destroy_refuses_while_blocks_are_used)
 {
     void *p = tarn_pool_alloc(pool);
     cr_assert_eq(tarn_pool_destroy(pool), pool);
@@ -77,7 +77,7 @@ Test(haproxy_gc, X2_destroy_refuses_while_blocks_are_used)
     heap_check();
 }
 
-Test(haproxy_gc, X3_the_last_user_takes_the_pool_along)
+Test(haproxy_dump, X3_the_last_user_takes_the_pool_along)
 {
     struct tarn_pool *shared = tarn_pool_create("shared", 288, 0, TARN_SHARED);
     for (int i = 0; i < 3; i++)
@@ -96,7 +96,7 @@ Test(haproxy_gc, X3_the_last_user_takes_the_pool_along)
     cr_assert_str_eq(pool_now(late).name, "late");
 }
 
-Test(haproxy_gc, X3_malloc_is_a_user_that_stays)
+Test(haproxy_dump, X3_malloc_is_a_user_that_stays)
 {
     struct tarn_pool *mallocs = tarn_pool_create("mine", 64, 0, TARN_SHARED);
     void *p = heap_alloc(64);
@@ -113,7 +113,7 @@ Test(haproxy_gc, X3_malloc_is_a_user_that_stays)
     cr_assert_eq(heap_usable(heap_alloc(60)), 64);
 }
 
-Test(haproxy_gc, B4_a_user_may_leave_while_another_has_blocks)
+Test(haproxy_dump, B4_a_user_may_leave_while_another_has_blocks)
 {
     struct tarn_pool *shared = tarn_pool_create("a", 288, 0, TARN_SHARED);
     cr_assert_eq(tarn_pool_create("b", 288, 0, TARN_SHARED), shared);
