@@ -277,7 +277,7 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
             p->spares = empty->next;
     } else {
         count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
-        release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
+        release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
         m->count = 0;
     }
     lock_release(&p->lock);
@@ -288,7 +288,7 @@ void pool_give_one(struct pool *p, void *block, struct pool_news *news)
 {
     lock_acquire(&p->lock);
     count_used_locked(p, -(int64_t)give_blocks_locked(p, &block, 1, news));
-    release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
+    release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
     lock_release(&p->lock);
 }
 
