@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 
 enum { SIZE = 1000, ROUNDED = 1008, ERRNO = 77, MANY = 3000 };
@@ -111,6 +112,47 @@ Test(haproxy_dump, X3_malloc_is_a_user_that_stays)
     cr_assert_eq(tarn_pool_destroy(mallocs), mallocs);
     cr_assert_not_null(heap_alloc(64));
     cr_assert_eq(heap_usable(heap_alloc(60)), 64);
+}
+
+static void *given;
+static bool stop;
+
+/* Frees what it is given into its own cache, and is busy with malloc otherwise: it obeys every recall. */
+static void *free_for_others(void *unused)
+{
+    void *p[20];
+    while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
+        void *block_to_free = __atomic_load_n(&given, __ATOMIC_ACQUIRE);
+        if (block_to_free != NULL) {
+            heap_free(block_to_free, "free");
+            __atomic_store_n(&given, NULL, __ATOMIC_RELEASE);
+        }
+        for (size_t i = 0; i < 20; i++)
+            p[i] = heap_alloc(16 << i % 8);
+        for (size_t i = 0; i < 20; i++)
+            heap_free(p[i], "free");
+    }
+    return unused;
+}
+
+Test(haproxy_dump, X3_what_other_threads_have_cached_is_not_used)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, free_for_others, NULL);
+    for (int i = 0; i < 3000; i++) {
+        struct tarn_pool *mayfly = tarn_pool_create("mayfly", 288 + 32 * (size_t)(i % 5), 0, 0);
+        cr_assert_not_null(mayfly);
+        cr_assert_eq(alloc_many(mayfly, block, 3), 3);
+        for (int k = 0; k < 3; k++) {
+            __atomic_store_n(&given, block[k], __ATOMIC_RELEASE);
+            while (__atomic_load_n(&given, __ATOMIC_ACQUIRE) != NULL)
+                sched_yield();
+        }
+        cr_assert_null(tarn_pool_destroy(mayfly), "round %d", i);
+    }
+    __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
+    pthread_join(thread, NULL);
+    heap_check();
 }
 
 Test(haproxy_dump, B4_a_user_may_leave_while_another_has_blocks)
