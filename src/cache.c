@@ -187,6 +187,8 @@ bool cache_flush(struct cache *cache, unsigned c, struct pool_news *news)
 void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
+    WRITE_ONCE(cache->draining, c);
+    __atomic_thread_fence(__ATOMIC_RELEASE); /* who misses the blocks sees this */
     struct magazine *m = unload(bin);
     if (m == NULL && bin->full != NULL)
         m = unstack(cache, c);
@@ -202,6 +204,7 @@ void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
     }
     bin->want = 0;
     WRITE_ONCE(bin->full_count, 0); /* of a thread that was interrupted, the count may be one off, */
+    __atomic_store_n(&cache->draining, 0, __ATOMIC_RELEASE);
 }
 
 void cache_drain_all(struct cache *cache, struct pool_news *news)

@@ -15,9 +15,10 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
-enum { NEAR_BYTES = 16, NEAR_SHARE = 100 };
+enum { NEAR_BYTES = 16, NEAR_SHARE = 100, PATIENCE = 10000 };
 
 static struct {
     struct lock lock;
@@ -251,13 +252,26 @@ struct pool *named_create(const struct wish *w, int *error)
     return p;
 }
 
-/* Blocks in the program's hands. */
-static uint64_t used_by_program(struct pool *p)
+static uint64_t blocks_out(struct pool *p)
 {
     lock_acquire(&p->lock);
     uint64_t out = p->used;
     lock_release(&p->lock);
-    uint64_t held = thread_held(p->id);
+    return out;
+}
+
+/* Blocks in the program's hands, for who is the last to have any. Threads that obey the recall just now carry blocks
+   from their caches to the pool: those are waited for, and would be taken for used ones. */
+static uint64_t used_by_program(struct pool *p)
+{
+    uint64_t out = 0, held = 0;
+    for (int tries = 0; tries < PATIENCE; tries++) {
+        out = blocks_out(p);
+        held = thread_held(p->id);
+        if (out == held || (!thread_drains(p->id) && blocks_out(p) == out))
+            break;
+        sched_yield();
+    }
     return out > held ? out - held : 0;
 }
 
@@ -274,17 +288,23 @@ static void unregister_locked(struct pool *p)
         p->name[0] = '\0';
 }
 
-bool named_destroy(struct pool *p)
+/* Drops a user; the last one only after the used blocks were `counted`, and there are none. False: it may not. */
+static bool leave(struct pool *p, bool counted, uint64_t used, bool *last)
 {
-    named_flush(p);
-    uint64_t used = used_by_program(p);
     lock_acquire(&names.lock);
-    bool last = p->registrations != NULL && p->registrations->next == NULL && p->id >= CLASS_NAMED;
-    bool may = p->registrations != NULL && !(last && used > 0);
+    *last = p->registrations != NULL && p->registrations->next == NULL && p->id >= CLASS_NAMED;
+    bool may = p->registrations != NULL && (!*last || (counted && used == 0));
     if (may)
         unregister_locked(p);
     lock_release(&names.lock);
     return may;
+}
+
+bool named_destroy(struct pool *p)
+{
+    bool last;
+    named_flush(p);
+    return leave(p, false, 0, &last) || (last && leave(p, true, used_by_program(p), &last));
 }
 
 /* ---- what malloc has no word for ------------------------------------------------------------------------ */
