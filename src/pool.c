@@ -16,6 +16,7 @@
 #include "pool.h"
 
 #include "check.h"
+#include "out.h"
 #include "region.h"
 
 #include <string.h>
@@ -49,12 +50,21 @@ void pool_init(unsigned c)
     list_init(&p->empty);
 }
 
+static void name_after_size(struct pool *p)
+{
+    struct out o;
+    out_start(&o, -1);
+    out_print(&o, "size-%zu", p->size);
+    memcpy(p->name, o.text, o.used);
+}
+
 void pool_start(void)
 {
     for (unsigned c = 1; c <= class_count; c++) {
         pool_init(c);
         pools[c].users = 1;
         pools[c].flags = POOL_SHARED;
+        name_after_size(&pools[c]);
     }
 }
 
