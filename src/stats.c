@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 static uint64_t at_most(uint64_t value, uint64_t limit)
@@ -67,7 +68,9 @@ static void read_pool(struct pool_stats *s)
 
 void stats_read(struct stats *s)
 {
-    *s = (struct stats){.threads = thread_count(), .meta = meta_used()};
+    memset(s, 0, sizeof *s); /* a literal would be on the stack first */
+    s->threads = thread_count();
+    s->meta = meta_used();
     EACH_CLASS (c)
         if (__atomic_load_n(&pools[c].users, __ATOMIC_ACQUIRE) != 0)
             add_pool(s, c);
