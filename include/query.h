@@ -33,4 +33,7 @@ struct query {
 /* NULL and "" are the default: all pools by size. False: not a query, and *q is undefined. */
 bool query_parse(const char *text, struct query *q);
 
+/* How many bytes at the start of `text` are such as a pool's name is made of (tarn.h). */
+size_t query_name_length(const char *text);
+
 #endif

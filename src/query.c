@@ -25,11 +25,15 @@ static bool is(struct word w, const char *text)
     return w.length == strlen(text) && memcmp(w.at, text, w.length) == 0;
 }
 
+size_t query_name_length(const char *text)
+{
+    return strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/");
+}
+
 /* Letters that no name has would match nothing: "size*" is better refused. */
 static unsigned read_prefix(struct query *q, struct word w)
 {
-    const char *letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/";
-    if (w.length == 0 || w.length >= sizeof q->prefix || strspn(w.at, letters) < w.length)
+    if (w.length == 0 || w.length >= sizeof q->prefix || query_name_length(w.at) < w.length)
         return BAD;
     memcpy(q->prefix, w.at, w.length); /* behind it all is zero */
     return MATCH;

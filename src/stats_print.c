@@ -171,8 +171,9 @@ static void print_details(struct out *o, const struct pool_stats *p)
     else
         out_print(o, "none");
     out_print(o, ", %lu limit hits, minavail %lu\n", p->limited, p->minavail);
-    for (const struct registration *r = p->registrations; r != NULL;
-         r = __atomic_load_n(&r->next, __ATOMIC_ACQUIRE)) {
+    /* Not more than there are users: one that is destroyed meanwhile goes on a list of others. */
+    const struct registration *r = p->registrations;
+    for (uint64_t n = 0; r != NULL && n < p->users; n++, r = __atomic_load_n(&r->next, __ATOMIC_ACQUIRE)) {
         out_print(o, "      > %s: %zu bytes, align %zu", shown(r->name), r->size, r->align);
         out_print(o, "%s%s", (r->flags & POOL_SHARED) != 0 ? ", SHARED" : "",
                   (r->flags & POOL_EXACT) != 0 ? ", EXACT" : "");

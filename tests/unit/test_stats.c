@@ -144,8 +144,7 @@ Test(stats_read, is_never_absurd)
 
 static struct pool *make_pool(unsigned c, const char *name, size_t size)
 {
-    class_table[c] =
-        (struct sizeclass){.size = (uint32_t)ALIGN_UP(size, 16), .blocks = 1, .units = 64, .batch = 2};
+    sizeclass_define(c, (uint32_t)ALIGN_UP(size, 16));
     pool_init(c);
     if (class_end <= c)
         class_end = c + 1;
@@ -212,7 +211,8 @@ Test(stats_read, copies_every_field)
     cr_assert_eq(s->block, 4 << 20);
     cr_assert_eq(s->align, 4096);
     cr_assert_eq(s->flags, POOL_SHARED | POOL_EXACT);
-    cr_assert(s->allocated == 1000000 && s->used == 900000 && s->cached == 6);
+    cr_assert(s->allocated == 1000000 && s->used == 900000 &&
+              s->cached == 3 * class_table[CLASS_NAMED].batch);
     cr_assert(s->failed == 5 && s->limited == 6 && s->users == 7 && s->minavail == 8 && s->limit == 9);
     cr_assert_eq(s->slabs, 10);
     cr_assert_eq(s->registrations, &registration);

@@ -285,6 +285,14 @@ Test(stats_report, detailed)
                      "      > proxy: 96 bytes, align 64, src/proxy.c:7\n"
                      "Total: 1 pools, "),
         "%s", text);
+    /* What was unlinked meanwhile, and leads elsewhere, is not followed for long. */
+    static struct registration circle = {.name = "circle"};
+    static struct stats s;
+    s = some;
+    circle.next = &circle;
+    s.pool[5].registrations = &circle;
+    text = strstr(asked("detailed", &s, &some_residence), "      > circle");
+    cr_expect(text != NULL && strstr(text + 1, "      > circle") == NULL);
     text = asked("detailed", &some, &some_residence);
     cr_expect_not_null(
         strstr(text, "% waste\n"
