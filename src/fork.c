@@ -9,6 +9,7 @@
 #include "fork.h"
 
 #include "gc.h"
+#include "guard.h"
 #include "large.h"
 #include "lock.h"
 #include "meta.h"
@@ -20,6 +21,7 @@ void fork_prepare(void)
 {
     gc_lock();
     thread_lock();
+    guard_lock();
     pool_lock_all();
     large_prefork();
     region_lock();
@@ -34,6 +36,7 @@ void fork_parent(void)
     region_unlock();
     large_postfork_parent();
     pool_unlock_all();
+    guard_unlock();
     thread_unlock();
     gc_unlock();
 }
@@ -46,6 +49,7 @@ void fork_child(void)
     region_reset_lock();
     large_postfork_child();
     pool_reset_locks();
+    guard_reset_lock();
     thread_reset_lock();
     gc_reset_lock();
     struct pool_news news;
