@@ -13,6 +13,7 @@
 #include "large.h"
 #include "lock.h"
 #include "meta.h"
+#include "named.h"
 #include "pool.h"
 #include "region.h"
 #include "thread.h"
@@ -20,6 +21,7 @@
 void fork_prepare(void)
 {
     gc_lock();
+    named_lock();
     thread_lock();
     guard_lock();
     pool_lock_all();
@@ -38,6 +40,7 @@ void fork_parent(void)
     pool_unlock_all();
     guard_unlock();
     thread_unlock();
+    named_unlock();
     gc_unlock();
 }
 
@@ -51,6 +54,7 @@ void fork_child(void)
     pool_reset_locks();
     guard_reset_lock();
     thread_reset_lock();
+    named_reset_lock();
     gc_reset_lock();
     struct pool_news news;
     pool_news_init(&news);
