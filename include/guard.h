@@ -38,6 +38,9 @@ void *guard_alloc(size_t n, size_t align, unsigned pool, const void *caller);
  */
 bool guard_free(void *p, const char *call, const void *caller, struct fault *fault);
 
+/* What is wrong with `p`, which lies in a CLASS_GUARDED unit, and at which no live block starts, or none for `call`. */
+void guard_accuse(const void *p, const char *call, struct fault *fault);
+
 /* Bytes asked for at `p` in a CLASS_GUARDED unit, and its pool; 0: no live block starts there. */
 size_t guard_usable(const void *p);
 unsigned guard_pool(const void *p);

@@ -320,24 +320,24 @@ static void bury(struct record *r)
     retire_down_to(GUARD_QUARANTINE);
 }
 
-/* What is wrong with a pointer at which no live block starts. */
-static enum fault_kind judge(const struct record *r, const char *p)
+void guard_accuse(const void *pointer, const char *call, struct fault *fault)
 {
-    if (p == r->start)
-        return FAULT_TWICE;
-    return READ_ONCE(r->live) && p > r->start && p < r->start + r->n ? FAULT_INSIDE : FAULT_FREE_SPACE;
+    const struct record *r = find(pointer);
+    const char *p = pointer;
+    if (r == NULL)
+        *fault = (struct fault){.kind = FAULT_FREE_SPACE, .pointer = p};
+    else if (READ_ONCE(r->live))
+        tell(r, p >= r->start && p < r->start + r->n ? FAULT_INSIDE : FAULT_FREE_SPACE, p, fault);
+    else
+        tell(r, p == r->start ? FAULT_TWICE : FAULT_FREE_SPACE, p, fault);
+    fault->call = call;
 }
 
 bool guard_free(void *p, const char *call, const void *caller, struct fault *fault)
 {
     struct record *r = find(p);
-    if (r == NULL) {
-        *fault = (struct fault){.kind = FAULT_FREE_SPACE, .call = call, .pointer = p};
-        return false;
-    }
-    if (r->start != p || !__atomic_exchange_n(&r->live, false, __ATOMIC_ACQ_REL)) {
-        tell(r, judge(r, p), p, fault);
-        fault->call = call;
+    if (r == NULL || r->start != p || !__atomic_exchange_n(&r->live, false, __ATOMIC_ACQ_REL)) {
+        guard_accuse(p, call, fault);
         return false;
     }
     ptrdiff_t damage = find_damage(r);
