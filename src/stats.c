@@ -6,6 +6,7 @@
 #include "stats.h"
 
 #include "cache.h"
+#include "guard.h"
 #include "lock.h"
 #include "meta.h"
 #include "pool.h"
@@ -83,6 +84,8 @@ void stats_read(struct stats *s)
         s->failed += p->failed;
     }
     large_stats(&s->large);
+    s->guarded = guard_count();
+    s->guarded_bytes = guard_bytes();
     struct region_stats region;
     region_stats(&region);
     s->dirty = region.dirty;

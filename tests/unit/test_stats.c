@@ -1,3 +1,4 @@
+#include "guard.h"
 #include "heap.h"
 #include "pool.h"
 #include "region.h"
@@ -274,6 +275,19 @@ Test(stats_residence, knows_large_blocks)
     cr_assert_geq(after.large.bytes, 16 * MEBIBYTE);
     cr_assert_geq(after.large.held, after.large.bytes);
     heap_free(p, "free");
+}
+
+Test(stats_read, counts_guarded_blocks)
+{
+    heap_start();
+    stats_read(&before);
+    cr_assert(before.guarded == 0 && before.guarded_bytes == 0);
+    cr_assert_not_null(guard_alloc(100, 16, 1, NULL));
+    cr_assert_not_null(guard_alloc(5000, 16, 1, NULL));
+    stats_read(&after);
+    cr_assert_eq(after.guarded, 2);
+    cr_assert_eq(after.guarded_bytes, guard_bytes());
+    cr_assert_geq(after.guarded_bytes, 3 * 4096);
 }
 
 /* A block of its own between guard pages is the program's, whatever pool it was asked from. */
