@@ -59,7 +59,9 @@ static void copy_end(char *to, size_t room, const char *from)
 {
     size_t length = from != NULL ? strlen(from) : 0;
     size_t left_out = length < room ? 0 : length - (room - 1);
-    memcpy(to, from != NULL ? from + left_out : "", length - left_out + 1);
+    for (size_t i = left_out; i < length; i++) /* by single characters, as a dump reads it */
+        WRITE_ONCE(*to++, from[i]);
+    WRITE_ONCE(*to, '\0');
 }
 
 /* A registration of the wish, on its own; NULL without memory. */
@@ -75,10 +77,10 @@ static struct registration *registration_new(const struct wish *w)
     WRITE_ONCE(r->next, NULL); /* a dump may be looking at where it was before */
     copy_end(r->name, sizeof r->name, w->name);
     copy_end(r->file, sizeof r->file, w->file);
-    r->size = w->size;
-    r->align = w->align;
-    r->line = w->line;
-    r->flags = w->flags;
+    WRITE_ONCE(r->size, w->size);
+    WRITE_ONCE(r->align, w->align);
+    WRITE_ONCE(r->line, w->line);
+    WRITE_ONCE(r->flags, w->flags);
     return r;
 }
 
@@ -214,11 +216,13 @@ static struct pool *found_locked(const struct wish *w)
         pool_init(c);
     lock_acquire(&p->lock);
     pool_fit(p);
-    p->flags = w->flags;
-    p->size = size_of(w);
-    p->align = w->align > BLOCK_ALIGN ? w->align : BLOCK_ALIGN;
-    p->minavail = p->limit = 0;
-    p->failed = p->limited = 0;
+    WRITE_ONCE(p->flags, w->flags);
+    WRITE_ONCE(p->size, size_of(w));
+    WRITE_ONCE(p->align, w->align > BLOCK_ALIGN ? w->align : BLOCK_ALIGN);
+    WRITE_ONCE(p->minavail, 0);
+    WRITE_ONCE(p->limit, 0);
+    WRITE_ONCE(p->failed, 0);
+    WRITE_ONCE(p->limited, 0);
     p->sealed = false;
     copy_end(p->name, sizeof p->name, w->name);
     lock_release(&p->lock);
@@ -285,7 +289,7 @@ static void unregister_locked(struct pool *p)
     WRITE_ONCE(*last, NULL);
     WRITE_ONCE(p->users, p->users - 1);
     if (p->users == 0)
-        p->name[0] = '\0';
+        WRITE_ONCE(p->name[0], '\0');
 }
 
 /* Drops a user; the last one only after the used blocks were `counted`, and there are none. False: it may not. */

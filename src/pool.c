@@ -42,8 +42,8 @@ static uint32_t depot_max(const struct sizeclass *class)
 void pool_fit(struct pool *p)
 {
     const struct sizeclass *class = &class_table[p->id];
-    p->size = class->size;
-    p->uncached = class->size > POOLED_MAX; /* a magazine of such would be megabytes */
+    WRITE_ONCE(p->size, class->size);
+    WRITE_ONCE(p->uncached, class->size > POOLED_MAX); /* a magazine of such would be megabytes */
     p->depot_max = depot_max(class);
 }
 

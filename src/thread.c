@@ -257,7 +257,6 @@ bool thread_knows(unsigned c)
 
 bool thread_drains(unsigned c)
 {
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
     struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
     while (cache != NULL && __atomic_load_n(&cache->draining, __ATOMIC_ACQUIRE) != c)
         cache = cache->made;
