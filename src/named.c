@@ -151,10 +151,9 @@ static bool enlarge(struct pool *p, const struct wish *w)
     if (may) {
         uint16_t batch = class_table[p->id].batch; /* threads may have empty magazines */
         define(p->id, stride_of(w));
-        class_table[p->id].batch = batch;
+        WRITE_ONCE(class_table[p->id].batch, batch);
         pool_fit(p);
         WRITE_ONCE(p->size, size_of(w));
-        p->align = w->align > p->align ? w->align : p->align;
     }
     lock_release(&p->lock);
     return may;
@@ -248,6 +247,8 @@ struct pool *named_create(const struct wish *w, int *error)
     struct pool *p = merge_locked(w);
     if (p == NULL)
         p = found_locked(w);
+    if (p != NULL && p->align < w->align) /* merged: whoever comes later must not grow it out of line */
+        WRITE_ONCE(p->align, w->align);
     if (p != NULL)
         register_locked(p, r);
     else
