@@ -363,16 +363,23 @@ void *named_refill(struct pool *p, uint64_t avail)
     return filled ? heap_pool_alloc(p, p->size, p->align, true) : NULL;
 }
 
+/* What threads have of the pool comes back to it: the caller's and dead threads' now, others' when they next allocate
+   or free. */
+static void recall(struct pool *p, struct pool_news *news)
+{
+    gc_recall();
+    thread_drain_idle(news);
+    struct cache *cache = thread_own();
+    if (cache != NULL)
+        cache_drain(cache, p->id, news);
+}
+
 void named_flush(struct pool *p)
 {
     struct pool_news news;
     pool_news_init(&news);
     thread_busy++;
-    gc_recall();
-    thread_drain_idle(&news);
-    struct cache *cache = thread_own();
-    if (cache != NULL)
-        cache_drain(cache, p->id, &news);
+    recall(p, &news);
     pool_collect(p, 0, &news);
     gc_news(&news);
     thread_busy--;
@@ -380,13 +387,18 @@ void named_flush(struct pool *p)
 
 bool named_limit(struct pool *p, uint64_t blocks)
 {
+    struct pool_news news;
     if (p->id < CLASS_NAMED)
         return false;
+    pool_news_init(&news);
+    thread_busy++;
     lock_acquire(&p->lock);
     WRITE_ONCE(p->limit, blocks);
     WRITE_ONCE(p->uncached, blocks > 0 || class_table[p->id].size > POOLED_MAX);
     lock_release(&p->lock);
-    gc_recall(); /* what threads have of it comes back when they next allocate or free */
+    recall(p, &news);
+    gc_news(&news);
+    thread_busy--;
     return true;
 }
 
