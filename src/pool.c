@@ -219,7 +219,7 @@ static void release_empty_locked(struct pool *p, unsigned slabs, uint64_t blocks
 {
     while (p->empty_count > slabs) {
         struct slab *s = container_of(p->empty.prev, struct slab, link);
-        if (p->allocated - s->blocks < p->used + blocks)
+        if (p->allocated - p->used - s->blocks < blocks) /* in this order nothing overflows */
             break;
         list_remove(&s->link);
         p->empty_count--;

@@ -161,6 +161,16 @@ Test(haproxy_gc, G1_of_smaller_blocks_to_within_a_slab)
     cr_assert_eq(errno, ERRNO);
 }
 
+Test(haproxy_gc, G1_the_biggest_minavail_keeps_all)
+{
+    tarn_pool_set_minavail(pool, SIZE_MAX);
+    cr_assert_eq(alloc_many(pool, block, MANY), MANY);
+    uint64_t allocated = pool_now(pool).allocated;
+    free_many(pool, block, MANY - 1);
+    tarn_gc();
+    cr_assert_eq(pool_now(pool).allocated, allocated);
+}
+
 static bool second_done;
 
 static void *collect(void *unused)
