@@ -86,14 +86,15 @@ def markdown(value):
 
 
 def report(value, rounds, command):
-    many = [row for row in rows() if row.threads == MANY]
+    many, two = ([row for row in rows() if row.threads == threads] for threads in (MANY, 2))
     seed = ratios(value, "seed", "tarn", many)
     return "\n".join([
         f"Nanoseconds of CPU time of the process for a block's way out and back, medians of {rounds} rounds.", "",
         markdown(value), "",
-        f"With {MANY} threads HAProxy's design takes {geomean(seed):.1f} times a named pool's time on the geometric "
-        f"mean, {min(seed):.1f} at least; malloc takes {geomean(ratios(value, 'malloc', 'tarn', rows())):.2f} of it "
-        "over all lines.", "",
+        f"With {MANY} threads on {os.cpu_count()} processors HAProxy's design takes {geomean(seed):.1f} times a named "
+        f"pool's time on the geometric mean, {min(seed):.1f} at least; with two threads "
+        f"{geomean(ratios(value, 'seed', 'tarn', two)):.1f}. malloc takes "
+        f"{geomean(ratios(value, 'malloc', 'tarn', rows())):.2f} of it over all lines.", "",
         f"{machine_text()}; {datetime.date.today()}; tarn {output_of('git', 'describe', '--always', '--dirty')}. "
         f"Made by `{command}`.", ""])
 
