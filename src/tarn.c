@@ -71,6 +71,7 @@ EXPORT struct tarn_pool *tarn_pool_destroy(struct tarn_pool *pool)
 
 static COLD void *alloc_missed(struct pool *p, bool raw)
 {
+    debug_caller = __builtin_return_address(0); /* as preload/family.h does */
     int before = errno;
     void *block = heap_pool_alloc(p, p->size, p->align, raw);
     errno = block != NULL ? before : ENOMEM;
@@ -102,6 +103,7 @@ EXPORT void *tarn_pool_zalloc(struct tarn_pool *pool)
 
 EXPORT void *tarn_pool_get_first(struct tarn_pool *pool)
 {
+    debug_caller = __builtin_return_address(0);
     int before = errno;
     void *block = named_first(pool_of(pool));
     errno = before;
@@ -110,6 +112,7 @@ EXPORT void *tarn_pool_get_first(struct tarn_pool *pool)
 
 EXPORT void *tarn_pool_refill(struct tarn_pool *pool, size_t avail)
 {
+    debug_caller = __builtin_return_address(0);
     int before = errno;
     void *block = named_refill(pool_of(pool), avail);
     errno = block != NULL ? before : ENOMEM;
@@ -118,6 +121,7 @@ EXPORT void *tarn_pool_refill(struct tarn_pool *pool, size_t avail)
 
 static COLD void free_missed(struct pool *p, void *block)
 {
+    debug_caller = __builtin_return_address(0); /* as preload/family.h does */
     int before = errno;
     heap_pool_free(p, block, "tarn_pool_free");
     errno = before;
