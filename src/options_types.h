@@ -17,7 +17,8 @@ enum type {
     TYPE_PER_CLASS,
     TYPE_SIGNAL,
     TYPE_TARGET,
-    TYPE_MISUSE
+    TYPE_MISUSE,
+    TYPE_QUERY
 };
 
 struct row {
