@@ -2,7 +2,6 @@
  * How pools are made and merged: HAProxy's sentences C1-C9 and B1-B3 of 1.2, and what tarn.h says about similar sizes.
  *
  * Not tested as written:
- *     C1  under DEBUG_MEMORY_POOLS sizes end in 8     tarn's tag lies behind what a pool promises: the size stays
  *     C4  a name is cut to 11 characters              31 fit, and a longer one is refused: no two look alike by accident
  *     C7  NULL where no head can be had               heads are static; what can fail is the registration
  *     C8  merging is switched off when building       a word of TARN_DEBUG; the tag [SHARED] stays, the flag is there
@@ -71,6 +70,22 @@ Test(haproxy_create, C1_sizes_are_rounded_to_16)
         tarn_pool_free(pool, p);
     }
     cr_assert_eq(pool_now(make("biggest", TARN_SIZE_MAX - 1, 0)).size, TARN_SIZE_MAX);
+}
+
+static void start_tag(void)
+{
+    setenv("TARN_DEBUG", "tag", 1);
+    start();
+}
+
+Test(haproxy_create_tag, C1_with_the_tag_to_16_less_8, .init = start_tag)
+{
+    const size_t sizes[][2] = {{1, 8}, {8, 8}, {9, 24}, {16, 24}, {24, 24}, {1000, 1000}, {70001, 70008}};
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        struct tarn_pool *pool = make("rounded", sizes[i][0], 0);
+        cr_assert_eq(pool_now(pool).size, sizes[i][1]);
+        cr_assert_eq(heap_usable(tarn_pool_alloc(pool)), sizes[i][1]);
+    }
 }
 
 Test(haproxy_create, C2_exact_sizes_are_kept)
