@@ -186,6 +186,8 @@ Test(haproxy_create, C5_who_does_not_share_stands_alone)
     cr_assert_eq(pool_now(shared).users, 2);
     cr_assert_eq(pool_now(alone).users, 1);
     cr_assert_not(is_malloc(make("alone", 64, 0), "size-64"));
+    alone = make("alone", APART + 64, 0); /* first, this time */
+    cr_assert_neq(make("shared", APART + 64, TARN_SHARED), alone);
 }
 
 struct order {
@@ -314,6 +316,32 @@ Test(haproxy_create_no_merge, C8_only_the_same_name_merges, .init = start_withou
 
 /* ---- bugs that HAProxy had ------------------------------------------------------------------------- */
 
+static pthread_barrier_t held, merged;
+
+static void *hold_lock(void *lock)
+{
+    lock_acquire(lock);
+    pthread_barrier_wait(&held);
+    pthread_barrier_wait(&merged);
+    lock_release(lock);
+    return NULL;
+}
+
+Test(haproxy_create, B1_merging_leaves_a_lock_that_is_held_alone)
+{
+    pthread_t thread;
+    struct tarn_pool *pool = make("locked", APART, TARN_SHARED);
+    struct lock *lock = &pools[region_class(tarn_pool_alloc(pool))].lock;
+    pthread_barrier_init(&held, NULL, 2);
+    pthread_barrier_init(&merged, NULL, 2);
+    pthread_create(&thread, NULL, hold_lock, lock);
+    pthread_barrier_wait(&held);
+    cr_assert_eq(make("again", APART, TARN_SHARED), pool);
+    cr_assert_not(lock_try(lock));
+    pthread_barrier_wait(&merged);
+    pthread_join(thread, NULL);
+}
+
 static bool stop;
 
 /* With a limit, so that each call takes the pool's lock. */
@@ -333,7 +361,7 @@ static void *hammer(void *pool)
     return NULL;
 }
 
-Test(haproxy_create, B1_merging_leaves_a_busy_pools_lock_alone)
+Test(haproxy_create, B1_merging_does_not_disturb_a_busy_pool)
 {
     pthread_t thread[3];
     void *spoilt;

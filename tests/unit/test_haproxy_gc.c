@@ -23,6 +23,7 @@
 #include "fake_system.h"
 #include "gc.h"
 #include "heap.h"
+#include "meta.h"
 
 #include <criterion/criterion.h>
 #include <errno.h>
@@ -395,6 +396,33 @@ Test(haproxy_gc, bug_4_nobody_waits_for_who_asks_the_kernel)
         fake_gate(false);
         pthread_join(slow, &result);
     }
+}
+
+/* A collector that is preempted with a pool's last slab in hand, while the pool ends and its place gets another size. */
+Test(haproxy_gc, bug_5_a_slab_on_its_way_may_outlive_its_pool)
+{
+    size_t books = 0;
+    for (int round = 0; round < 3; round++) {
+        struct tarn_pool *mayfly = tarn_pool_create("mayfly", 16, 0, 0);
+        void *p = tarn_pool_alloc(mayfly);
+        unsigned class = (unsigned)region_class(p);
+        struct pool_news news;
+        pool_news_init(&news);
+        tarn_pool_free(mayfly, p);
+        cache_drain(thread_own(), class, &news);
+        pool_collect(&pools[class], 0, &news);
+        cr_assert_not(list_empty(&news.surplus));
+        cr_assert_null(tarn_pool_destroy(mayfly));
+        struct tarn_pool *next = tarn_pool_create("next", 4000, 0, 0);
+        cr_assert_eq(region_class(p = tarn_pool_alloc(next)), class);
+        gc_news(&news);
+        tarn_pool_free(next, p);
+        cr_assert_null(tarn_pool_destroy(next));
+        if (round > 0)
+            cr_assert_eq(meta_used(), books);
+        books = meta_used();
+    }
+    heap_check();
 }
 
 Test(haproxy_gc, bug_6_a_flush_of_an_empty_pool_leaves_no_mark)
