@@ -90,6 +90,7 @@ static void clear_all(void)
 {
     EACH_WORD (w)
         clear(w);
+    options.debug.words = 0;
     options.debug.help = false;
 }
 

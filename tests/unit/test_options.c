@@ -722,11 +722,11 @@ Test(options, what_is_shown_can_be_read_back)
     char *rounds[][13] = {
         {NULL},
         {"TARN_CLASSES=16-512/16,1000000000000", "TARN_CACHE=100", NULL},
+        {"TARN_DEBUG=fail=9,fail,poison=255,no-cache,uaf", NULL},
+        {"TARN_DEBUG=fail=9,poison=1,no-fail,no-poison", NULL},
         {"TARN_CLASSES=16-512/16,1k-8k/512", "TARN_CACHE=100k", "TARN_MINAVAIL=7:8,4k:9", "TARN_LIMIT=5T",
          "TARN_SIGNAL=SIGRTMIN+4", "TARN_DUMP=/tmp/%p", "TARN_STATS_AT_EXIT=1", "TARN_MISUSE=abort",
          "TARN_GC=0", "TARN_SHOW=1", "TARN_DEBUG=help,fail=7,tag,poison=0,uaf,cache", NULL},
-        {"TARN_DEBUG=fail=9,fail,poison=255,no-cache,uaf", NULL},
-        {"TARN_DEBUG=fail=9,poison=1,no-fail,no-poison", NULL},
     };
     for (size_t r = 0; r < ARRAY_LENGTH(rounds); r++) {
         static char again[ARRAY_LENGTH(names)][700];
