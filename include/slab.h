@@ -29,6 +29,7 @@ struct slab {
     uint8_t pool;     /* class id */
     uint8_t word;     /* search starts here: 64 words at the most */
     uint16_t units;   /* of the region */
+    uint32_t serial;  /* no slab described before has the same, till 2^32 were */
     uint64_t only_word;
 };
 

@@ -3,6 +3,8 @@
 #include "check.h"
 #include "sizeclass.h"
 
+static uint32_t serials; /* given so far */
+
 void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
 {
     const struct sizeclass *c = &class_table[pool];
@@ -16,6 +18,7 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
     s->pool = (uint8_t)pool;
     s->word = 0;
     s->units = c->units;
+    s->serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
     size_t words = slab_words(c->blocks);
     for (size_t w = 0; w < words; w++)
         bits[w] = ~(uint64_t)0;
