@@ -59,7 +59,7 @@ static size_t offset_in_unit(const void *p)
 enum state { STATE_UNKNOWN, STATE_LIVE, STATE_FREE };
 
 struct note {
-    const void *allocated, *freed; /* callers; NULL: not known */
+    const void *allocated, *freed; /* callers; NULL: not known; a report may read them at any time */
     uint32_t slab;                 /* its serial */
     uint32_t asked;                /* bytes */
     uint32_t pattern;              /* what the block was last filled with */
@@ -113,8 +113,8 @@ static void report(enum fault_kind kind, const char *call, const struct pool *po
                                  .pool = pool->name,
                                  .expected = p,
                                  .offset = (ptrdiff_t)offset,
-                                 .allocated = note->allocated,
-                                 .freed = note->freed});
+                                 .allocated = READ_ONCE(note->allocated),
+                                 .freed = READ_ONCE(note->freed)});
 }
 
 /* ---- what a free block holds ------------------------------------------------------------------------ */
@@ -253,8 +253,8 @@ static void note_out(const struct pool *pool, void *p, size_t n)
         return;
     if (note->state == STATE_FREE)
         verify(pool, note, p);
-    note->allocated = caller();
-    note->freed = NULL;
+    WRITE_ONCE(note->allocated, caller());
+    WRITE_ONCE(note->freed, NULL);
     note->asked = n > 0 ? (uint32_t)n : 1;
     write_tag(pool, note, p);
     __atomic_store_n(&note->state, STATE_LIVE, __ATOMIC_RELEASE);
@@ -278,7 +278,7 @@ bool debug_take_back(const struct pool *pool, void *p, const char *call)
         return false;
     }
     check_tag(pool, note, p, call);
-    note->freed = caller();
+    WRITE_ONCE(note->freed, caller());
     if (debug_on(DEBUG_INTEGRITY)) {
         note->pattern += UINT32_MAX / 3; /* another one from free to free: old data that comes back is seen */
         fill(p, block_bytes(pool), note->pattern);
