@@ -8,15 +8,19 @@
  *             the caches of the threads that it does not have.
  * Never:      knows how memory is got: a miss goes to refill and flush, and these to the pool.
  *
- *     slots[c] -> [ b0 b1 b2 b3 .  .  .  . ]
- *                              ^ count[c]   ^ limit[c]
- *                 pop takes b3; push puts behind it
+ *     base -> [ b0 b1 b2 b3 .  .  .  . ]
+ *                            ^ top         ^ limit
+ *               pop takes b3; push puts behind it
  *
- *     0 <= count <= limit <= loaded->batch          slots[c] == loaded->slot
+ *     base <= top <= limit        base == loaded->slot        limit == base + loaded->batch
  *
- * All zeroes is a good cache: empty (count == 0) and full (count == limit == 0) at once, so every pop and push
- * misses. A thread that has no cache yet, or none any more, points at such a one; class 0 and large blocks have
- * such a row for ever. That is why nothing on the hot path asks "am I initialised?".
+ * All zeroes is a good bin: empty (top == base) and full (top == limit) at once, so every pop and push misses. A thread
+ * that has no cache yet, or none any more, points at a cache of such bins; class 0 and large blocks have one for ever,
+ * and so do the pools whose blocks go singly. That is why nothing on the hot path asks "am I initialised?".
+ *
+ * What the tables of the hot path hold is not the class but its place in a cache, in bytes: one addition finds the bin,
+ * and all that a hit needs lies on its one line. (With a count, and an index into rows of a word for each class, a pair
+ * of malloc and free took 2 instructions more and touched three lines: 8.0 ns where classes alternate, 6.4 so.)
  */
 #ifndef TARN_CACHE_H
 #define TARN_CACHE_H
@@ -27,56 +31,69 @@
 #include "sizeclass.h"
 
 struct bin {
+    void **top;   /* behind the block that is the next to go */
+    void **base;  /* of the loaded magazine's slots */
+    void **limit; /* behind the last of them */
     struct magazine *loaded;
     struct magazine *full;  /* stack of full ones */
     struct magazine *spare; /* an empty one, or NULL */
     uint32_t full_count;
     uint32_t want; /* blocks that the next refill takes from slabs; 0: as few as at first */
-};
+} __attribute__((aligned(CACHE_LINE)));
+
+_Static_assert(sizeof(struct bin) == 1 << PLACE_SHIFT, "a class's place in a cache");
 
 struct cache {
-    /* Hot. Three rows of full words: gcc then addresses each with the class and no further instruction. */
-    size_t count[CLASS_MAX]; /* blocks in the loaded magazine */
-    size_t limit[CLASS_MAX]; /* how many may be */
-    void **slots[CLASS_MAX];
-    /* Slow path only. */
-    struct bin bin[CLASS_MAX];
     size_t stacked;      /* bytes of blocks in the stacks of full magazines */
-    uint32_t epoch;      /* gc.c: the last collection that this thread took part in */
+    uint32_t epoch;      /* gc.c: the last recall that this thread obeyed */
     struct cache *made;  /* thread.c: the one made before this; fixed once it can be seen */
     struct cache *idle;  /* thread.c: the next one without a thread; under LOCK_THREADS */
     struct cache **self; /* thread.c: its thread's cache_self; NULL: it has no thread; under LOCK_THREADS */
+    struct bin bin[CLASS_MAX];
 };
+
+_Static_assert(sizeof(struct cache) == 16384,
+               "a piece of meta without waste; malloc's bins are its first page");
 
 /* The cache of this thread; at first, and after the thread's end, the constant cache that always misses. */
 extern __thread struct cache *cache_self TLS_INITIAL;
 extern HIDDEN struct cache cache_none;
 
-/* A block of class `c` in *block; false: a miss. Any thread, for its own cache. */
-INLINE bool cache_pop(struct cache *cache, size_t c, void **block)
+INLINE struct bin *cache_bin(struct cache *cache, size_t place)
 {
-    size_t count = cache->count[c];
-    if (unlikely(count == 0))
+    return (struct bin *)(void *)((char *)cache->bin + place);
+}
+
+/* A block of the class with that place in *block; false: a miss. Any thread, for its own cache. */
+INLINE bool cache_pop(struct cache *cache, size_t place, void **block)
+{
+    struct bin *bin = cache_bin(cache, place);
+    void **top = bin->top;
+    if (unlikely(top == bin->base))
         return false;
-    WRITE_ONCE(cache->count[c], count - 1);
-    *block = cache->slots[c][count - 1];
+    *block = top[-1];
+    WRITE_ONCE(bin->top, top - 1);
     return true;
 }
 
-/* Keeps `block` of class `c`; false: a miss, nothing was kept. */
-INLINE bool cache_push(struct cache *cache, size_t c, void *block)
+/* Keeps `block` of the class with that place; false: a miss, nothing was kept. */
+INLINE bool cache_push(struct cache *cache, size_t place, void *block)
 {
-    size_t count = cache->count[c];
-    if (unlikely(count >= cache->limit[c]))
+    struct bin *bin = cache_bin(cache, place);
+    void **top = bin->top;
+    if (unlikely(top == bin->limit))
         return false;
-    cache->slots[c][count] = block;
-    WRITE_ONCE(cache->count[c], count + 1);
+    *top = block;
+    WRITE_ONCE(bin->top, top + 1);
     return true;
 }
+
+/* As cache_pop, the block that was pushed first of those in the loaded magazine; for TARN_DEBUG=cold-first. */
+bool cache_pop_coldest(struct cache *cache, unsigned c, void **block);
 
 /* After a miss of pop: loads a magazine with at least one block of class `c`. False: no memory (or no cache
-   memory): nothing changed. May ask the region for a slab. */
-bool cache_refill(struct cache *cache, unsigned c);
+   memory): nothing changed. May ask the region for a slab if the pool may `grow`. */
+bool cache_refill(struct cache *cache, unsigned c, bool grow);
 
 /* After a miss of push: makes room in class `c`. False: no memory for an empty magazine. Bad pointers and
    empty slabs found on the way are in `news`. */
@@ -90,6 +107,9 @@ void cache_drain_all(struct cache *cache, struct pool_news *news);
 
 /* Blocks of class `c` that the cache holds; approximate from another thread. */
 uint64_t cache_held(const struct cache *cache, unsigned c);
+
+/* Does it hold a magazine of class `c`, even an empty one? Approximate from another thread. */
+bool cache_has_magazines(const struct cache *cache, unsigned c);
 
 /* Most bytes of blocks that the stacks of one thread may hold, besides the loaded magazines. */
 void cache_budget(size_t bytes);

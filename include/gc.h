@@ -19,6 +19,9 @@
    where it only waited). Not for signal handlers. */
 size_t gc_run(void);
 
+/* Asks every other thread to drain its cache at its next malloc or free. Takes the threads' lock. */
+void gc_recall(void);
+
 /* Wishes for a collection: by the helper thread where there is one, else at the next slow path of any thread; the
    calling thread's next malloc or free is made one. Async-signal-safe, takes no lock. */
 void gc_request(void);

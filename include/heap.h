@@ -9,7 +9,7 @@
  * Guarded by: nothing of its own.
  * Never:      sets errno (preload/ does), never keeps a lock.
  *
- * Hot path budget, x86-64: 16 instructions for malloc, 18 for free; no call, no atomic read-modify-write, no touch
+ * Hot path budget, x86-64: 17 instructions for malloc and for free; no call, no atomic read-modify-write, no touch
  * of the block (tests/golden/hotpath.txt).
  */
 #ifndef TARN_HEAP_H
@@ -31,7 +31,7 @@ void heap_free_slow(void *p, const char *call);
 /* A block of at least `n` bytes out of the thread's cache in *p; false: a miss. */
 INLINE bool heap_pop(size_t n, void **p)
 {
-    return likely(n <= pooled_max) && cache_pop(READ_ONCE(cache_self), class_of(n), p);
+    return likely(n <= pooled_max) && cache_pop(READ_ONCE(cache_self), place_of(n), p);
 }
 
 /* Keeps `p` in the thread's cache; false: a miss, and NULL is one. */
@@ -39,7 +39,7 @@ INLINE bool heap_push(void *p)
 {
     size_t unit = region_unit(p);
     return likely(unit < region.units) &&
-           cache_push(READ_ONCE(cache_self), READ_ONCE(region.classes[unit]), p);
+           cache_push(READ_ONCE(cache_self), READ_ONCE(region.places[unit]), p);
 }
 
 /* A block of at least `n` bytes; NULL: n > PTRDIFF_MAX, or no memory. */
@@ -56,6 +56,13 @@ INLINE void heap_free(void *p, const char *call)
         heap_free_slow(p, call);
 }
 
+/* A block of `pool` for a request of `n` bytes, after a miss, `raw` if it shall not be poisoned. NULL: no memory after a
+   collection, or the pool is at its limit; its counters say which. */
+void *heap_pool_alloc(struct pool *pool, size_t n, size_t align, bool raw);
+
+/* Takes back a block of `pool`; NULL is none; one that is not the pool's is reported. */
+void heap_pool_free(struct pool *pool, void *p, const char *call);
+
 /* `n` zeroed bytes. */
 void *heap_alloc_zeroed(size_t n);
 
@@ -66,7 +73,7 @@ void *heap_alloc_aligned(size_t align, size_t n);
    half moves, so that little data does not hold much memory; above, a move would cost more than it gives back. */
 INLINE bool heap_stays(const void *p, size_t n)
 {
-    size_t size = class_table[region_class(p)].size; /* 0 for what is no pool's */
+    size_t size = class_table[region_class(p)].stays; /* 0 for what is no pool's */
     return n <= size && n >= size / 2;
 }
 

@@ -3,7 +3,7 @@
  *
  * Owns:       the mappings that hold bookkeeping; the program's blocks never lie here, so a program that writes
  *             past its block does not write here.
- * Promises:   zeroed on first use only; aligned to the piece's size up to a page; pieces are powers of two from
+ * Promises:   aligned to the piece's size up to a page; pieces are powers of two from
  *             64 bytes to 64 KiB; given back pieces are used again, mappings are kept (their peak is about 1 % of
  *             the blocks' peak).
  * Guarded by: LOCK_META, a leaf: nothing is taken behind it, and the kernel is asked with it released.
@@ -18,6 +18,9 @@ enum { META_MIN = 64, META_MAX = 64 * 1024 };
 
 /* A piece of at least `bytes` <= META_MAX, contents undefined; NULL if the kernel has no memory. */
 void *meta_alloc(size_t bytes);
+
+/* The same, all bytes zero; fresh memory is not touched. */
+void *meta_alloc_zeroed(size_t bytes);
 
 /* Takes back what meta_alloc(bytes) gave. */
 void meta_free(void *piece, size_t bytes);

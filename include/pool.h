@@ -7,7 +7,7 @@
  * Never:      calls up, asks the kernel, touches a block, or allocates with its lock held: what it finds out on
  *             the way (a bad pointer, an empty slab) it returns as news, to be acted on after the lock.
  *
- *     allocated == sum of slab.blocks              blocks that exist
+ *     allocated == sum of slab.blocks              blocks that exist; never grows beyond limit
  *     out       == sum of slab.used                blocks that are not in a bitmap
  *     used      == out - blocks in the depot       with threads: in the program's hands or in a cache
  *     used <= allocated;  failed counts refusals of memory: 1 for a request that gc rescued, 2 for a lost one
@@ -38,6 +38,7 @@ struct registration {
 struct pool {
     /* Read mostly. */
     unsigned id;
+    uint32_t place; /* of its class in a cache */
     unsigned flags; /* POOL_SHARED, POOL_EXACT */
     size_t size;  /* bytes of a block, as users know it: the class's, or for POOL_EXACT what was asked for */
     size_t align; /* of its blocks */
@@ -52,6 +53,8 @@ struct pool {
     struct lock lock __attribute__((aligned(CACHE_LINE)));
     uint64_t allocated, used, failed;
     uint64_t limited;        /* requests that the limit refused */
+    uint64_t trimmed;        /* blocks that its slabs lack, for the limit's sake */
+    bool sealed;             /* had, or is about to have, a slab: its size is fixed */
     struct magazine *depot;  /* full ones, the last given first */
     struct magazine *spares; /* empty ones */
     uint32_t depot_count, depot_max;
@@ -74,9 +77,9 @@ enum { POOL_NEWS = 8 };
 struct pool_news {
     struct list surplus; /* empty slabs, unlinked: region_release_slab each */
     unsigned bad_count;  /* bad pointers; the first POOL_NEWS are named */
-    unsigned pool;       /* whose */
     struct {
         void *block;
+        unsigned pool; /* whose */
         enum slab_verdict verdict;
     } bad[POOL_NEWS];
 };
@@ -86,13 +89,18 @@ void pool_news_init(struct pool_news *news);
 /* Readies pools[1 .. class_count]. Once, before any other call. */
 void pool_start(void);
 
-/* Readies pools[c] for the class of class_table[c], with no user, name or block yet. */
+/* Readies pools[c] for the class of class_table[c], with no user, name or block yet. Once for each c: others may hold
+   the lock of a pool that was used before. */
 void pool_init(unsigned c);
+
+/* Gives a pool that has no blocks the size of class_table[c] again, after it changed. Under its lock, or while nobody
+   uses it. */
+void pool_fit(struct pool *p);
 
 /*
  * A magazine with at least one block for the empty one in `m`: a full one out of the depot, or `m` itself,
- * filled from the slabs, lowest address first within each. NULL if there is neither: the caller claims a slab
- * and hands it in by pool_add_slab. `want` bounds how many come from slabs.
+ * filled from the slabs, lowest address first within each. NULL if there is neither: the caller
+ * calls pool_grow and tries again. `want` bounds how many come from slabs.
  */
 struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
 
@@ -102,21 +110,26 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
  */
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
 
-/* Makes a described slab the pool's. False: the pool's limit forbids it, and the slab is still the caller's. */
-bool pool_add_slab(struct pool *p, struct slab *s);
+/* One more slab, as far as the limit allows. The kernel is asked without the lock. */
+enum pool_growth { POOL_GREW, POOL_LIMITED, POOL_NO_MEMORY };
+enum pool_growth pool_grow(struct pool *p);
 
 /* One block, for who has no cache: out of the depot or the slabs; NULL if there is none. */
 void *pool_take_one(struct pool *p);
 void pool_give_one(struct pool *p, void *block, struct pool_news *news);
 
-/* Counts one refusal of memory. */
+/* Counts one refusal of memory, or by the limit. */
 void pool_fail(struct pool *p);
+void pool_refuse(struct pool *p);
+
+/* Blocks in the depot and the slabs: free, and in nobody's cache. */
+uint64_t pool_unused(struct pool *p);
 
 /*
  * Returns every depot magazine's blocks to the slabs, and unlinks the empty slabs into `news`, as long as the
- * blocks still free (allocated - used) stay at or above minavail. Spare magazines are deleted after the lock.
+ * blocks still free (allocated - used) stay at or above `keep`. Spare magazines are deleted after the lock.
  */
-void pool_collect(struct pool *p, struct pool_news *news);
+void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news);
 
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);

@@ -1,10 +1,10 @@
 /*
  * region: the one range of addresses that tarn's blocks lie in, cut in units of 64 KiB.
  *
- * Owns:       the window of addresses, the class of every unit, the slab descriptors, which units are taken.
- * Promises:   "is it ours, and what is it?" is one subtraction, one comparison and one byte; memory that is given
+ * Owns:       the window of addresses, the class of every unit (as its place in a cache), the slab descriptors, which units are taken.
+ * Promises:   "is it ours, and what is it?" is one subtraction, one comparison and one load; memory that is given
  *             back is used again before more is asked of the kernel, the lowest address first.
- * Guarded by: LOCK_REGION for the bit rows; the class bytes are written by whoever holds the units and read by
+ * Guarded by: LOCK_REGION for the bit rows; the classes are written by whoever holds the units and read by
  *             anyone who holds a block there.
  * Never:      asks the kernel with its lock held; reserves address space that it does not use.
  *
@@ -30,7 +30,7 @@
 struct region {
     uintptr_t base;   /* of the window: aligned to a group */
     size_t units;     /* in the window */
-    uint8_t *classes; /* of each unit */
+    uint16_t *places; /* in a cache: of the class of each unit */
     size_t
         room; /* bytes that RLIMIT_AS and RLIMIT_DATA allowed at start, SIZE_MAX: no limit; not asked again,
                          since a seccomp filter may be in place */
@@ -43,11 +43,17 @@ INLINE size_t region_unit(const void *p)
     return ((uintptr_t)p - region.base) >> UNIT_SHIFT;
 }
 
-/* The class id of the memory at `p`: CLASS_NONE if it is not ours. */
-INLINE size_t region_class(const void *p)
+/* The place of the class of the memory at `p`: CLASS_NONE's if it is not ours. */
+INLINE size_t region_place(const void *p)
 {
     size_t unit = region_unit(p);
-    return likely(unit < region.units) ? READ_ONCE(region.classes[unit]) : CLASS_NONE;
+    return likely(unit < region.units) ? READ_ONCE(region.places[unit]) : CLASS_NONE;
+}
+
+/* That class. */
+INLINE unsigned region_class(const void *p)
+{
+    return (unsigned)(region_place(p) >> PLACE_SHIFT);
 }
 
 /* The slab that `p` lies in; only where region_class(p) is a pool's. */
@@ -79,7 +85,7 @@ struct slab *region_claim_slab(unsigned pool);
 /* Gives a slab's units and bitmap back. */
 void region_release_slab(struct slab *s);
 
-/* Writes the class byte of `count` units. */
+/* Writes the class of `count` units. */
 void region_set_class(const void *base, size_t count, unsigned class);
 
 /* Gives dirty units back to the kernel until at most `keep` bytes of them stay. Returns bytes given back. */

@@ -33,15 +33,19 @@ enum {
     CLASS_MAX = 255,        /* how many ids there are */
     POOLED_MAX = 64 * 1024, /* no class is bigger than this */
     GRAIN_SHIFT = 4,
-    INVERSE_SHIFT = 31,
+    INVERSE_SHIFT = 43,
+    PLACE_SHIFT = 6, /* a class's place in a cache, in bytes, is class << PLACE_SHIFT (cache.h) */
     UNIT_SHIFT = 16, /* the region is cut in units of 64 KiB; a slab is 1, 2, 4 ... of them */
     UNIT = 1 << UNIT_SHIFT,
+    SLAB_UNITS_MAX = 64,                      /* a slab's descriptor is one of its group's (region.c) */
+    BLOCK_MAX = SLAB_UNITS_MAX << UNIT_SHIFT, /* no pool's blocks are bigger */
 };
 
 struct sizeclass {
     uint32_t size;    /* bytes in a block */
-    uint32_t blocks;  /* blocks in a slab */
-    uint32_t inverse; /* of size: offset / size by a multiplication (slab.c) */
+    uint32_t stays;   /* realloc leaves a block of no more than that many bytes where it is (heap_stays) */
+    uint64_t inverse; /* of size: offset / size by a multiplication (slab.c) */
+    uint16_t blocks;  /* blocks in a slab */
     uint16_t units;   /* region units in a slab: a power of two */
     uint16_t batch;   /* blocks in a full magazine */
 };
@@ -68,15 +72,26 @@ INLINE bool class_is_pool(size_t c)
 /* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
 extern HIDDEN size_t pooled_max;
 
-/* The map of requests up to POOLED_MAX: all zero (CLASS_NONE) before start. */
-extern HIDDEN uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
+/* The map of requests up to POOLED_MAX, to places: all zero (CLASS_NONE) before start. */
+extern HIDDEN uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
-/* The class that serves `n` <= pooled_max bytes. */
-INLINE size_t class_of(size_t n)
+INLINE size_t class_place(unsigned c)
+{
+    return (size_t)c << PLACE_SHIFT;
+}
+
+/* The place of the class that serves `n` <= pooled_max bytes. */
+INLINE size_t place_of(size_t n)
 {
     if (n > POOLED_MAX)
         __builtin_unreachable();
     return class_map[(n + BLOCK_ALIGN - 1) >> GRAIN_SHIFT];
+}
+
+/* That class. */
+INLINE unsigned class_of(size_t n)
+{
+    return (unsigned)(place_of(n) >> PLACE_SHIFT);
 }
 
 /* The smallest class of at least `n` bytes whose blocks are all aligned to `align` (a power of two, at most a
@@ -89,6 +104,9 @@ unsigned class_of_aligned(size_t n, size_t align);
  * Returns the number of classes.
  */
 unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max);
+
+/* Makes class_table[c] the row of blocks of `size` bytes: a multiple of BLOCK_ALIGN up to BLOCK_MAX. */
+void sizeclass_define(unsigned c, uint32_t size);
 
 /* The default sizes up to `max`, into `sizes` (room for CLASS_POOLS); returns how many. */
 unsigned sizeclass_defaults(uint32_t *sizes, size_t max);

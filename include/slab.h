@@ -19,17 +19,18 @@
 #include "list.h"
 
 struct slab {
-    struct list link; /* in its pool's lists */
-    uint64_t *bits;   /* one bit a block: a piece of meta, or only_word */
-    char *base;       /* first block */
-    uint32_t used;    /* blocks that are out */
-    uint32_t blocks;  /* blocks in all */
-    uint32_t inverse; /* of the block size (sizeclass.h) */
-    uint32_t size;    /* of a block */
-    uint8_t pool;     /* class id */
-    uint8_t word;     /* search starts here: 64 words at the most */
-    uint16_t units;   /* of the region */
-    uint32_t serial;  /* no slab described before has the same, till 2^32 were */
+    struct list link;   /* in its pool's lists */
+    uint64_t *bits;     /* one bit a block: a piece of meta, or only_word */
+    char *base;         /* first block */
+    uint64_t inverse;   /* of the block size (sizeclass.h) */
+    uint32_t used;      /* blocks that are out */
+    uint32_t size;      /* of a block */
+    uint16_t blocks;    /* blocks in all: the class's, or fewer where the pool's limit said so */
+    uint8_t pool;       /* class id */
+    uint8_t word;       /* search starts here: 64 words at the most */
+    uint32_t units : 8; /* of the region */
+    uint32_t
+        serial : 24; /* of the slabs that were ever described: how many there were before, while it lasts */
     uint64_t only_word;
 };
 
@@ -69,6 +70,9 @@ INLINE enum slab_verdict slab_give(struct slab *s, void *block)
 
 /* Where the block that contains `p` (inside the slab) starts; NULL in the tail behind the last block. */
 void *slab_block_of(const struct slab *s, const void *p);
+
+/* Leaves only the first `blocks` > 0 blocks of a slab with nothing out. */
+void slab_trim(struct slab *s, unsigned blocks);
 
 void slab_check(const struct slab *s);
 

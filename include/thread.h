@@ -25,7 +25,8 @@ struct cache *thread_cache(void);
 /* The same where it has one already, else NULL. */
 struct cache *thread_own(void);
 
-/* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once. */
+/* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once, after
+   options_start: under some of TARN_DEBUG's words the hot path finds no cache, or there is none. */
 void thread_start(void (*end)(void *cache));
 
 /* Leaves the calling thread's cache to the next thread; whatever runs after that has none. */
@@ -49,6 +50,11 @@ void thread_drain_idle(struct pool_news *news);
 /* Calls visit(cache, context) for each cache ever made, dead ones too. Takes no lock: counts may
    change meanwhile, memory does not vanish. */
 void thread_each(void (*visit)(const struct cache *, void *), void *context);
+
+/* Blocks of class `c` in all caches; and whether one of them holds as much as an empty magazine of it. Exact while no
+   thread uses the class. */
+uint64_t thread_held(unsigned c);
+bool thread_knows(unsigned c);
 
 /* Threads that have a cache now. */
 unsigned thread_count(void);

@@ -9,6 +9,7 @@
 #ifndef TARN_FAMILY_H
 #define TARN_FAMILY_H
 
+#include "debug.h"
 #include "heap.h"
 
 #include <errno.h>
@@ -20,6 +21,13 @@
 #define ALIAS_OF(target) __attribute__((alias(#target)))
 #endif
 #define ALSO_KNOWN_AS(target, name) EXPORT __typeof__(target) name ALIAS_OF(target)
+
+/* Remembers the program's place that called, for TARN_DEBUG=caller: in an exported function, or in the helper in which it
+   ends by a jump (an unoptimised build calls the helper, and remembers malloc). */
+INLINE void family_called(void)
+{
+    debug_caller = __builtin_return_address(0);
+}
 
 /* What an allocating call returns: `block`, with the errno from before it, or NULL with ENOMEM. */
 INLINE void *family_answer(void *block, int errno_before)

@@ -19,6 +19,7 @@ void cfree(void *p);
 
 COLD static void *malloc_missed(size_t n)
 {
+    family_called();
     int before = errno;
     return family_answer(heap_alloc_slow(n), before);
 }
@@ -31,6 +32,7 @@ EXPORT void *malloc(size_t n)
 
 COLD static void free_missed(void *p)
 {
+    family_called();
     int before = errno;
     heap_free_slow(p, "free");
     errno = before;
@@ -44,6 +46,7 @@ EXPORT void free(void *p)
 
 COLD static void *calloc_missed(size_t n)
 {
+    family_called();
     int before = errno;
     return family_answer(heap_alloc_zeroed(n), before);
 }
@@ -58,10 +61,11 @@ EXPORT void *calloc(size_t count, size_t size)
 }
 
 /* Nothing to start with is malloc; nothing to end with is free, and NULL with errno as it was: as glibc's. */
-static void *resize(void *p, size_t n)
+INLINE void *resize(void *p, size_t n)
 {
     if (likely(heap_stays(p, n)) && n > 0)
         return p;
+    family_called();
     int before = errno;
     if (p == NULL)
         return family_answer(heap_alloc(n), before);
@@ -87,6 +91,7 @@ EXPORT void *reallocarray(void *p, size_t count, size_t size)
 
 EXPORT int posix_memalign(void **result, size_t align, size_t n)
 {
+    family_called();
     if (!IS_POWER_OF_2(align) || align % sizeof(void *) != 0)
         return EINVAL;
     int before = errno;
@@ -101,6 +106,7 @@ EXPORT int posix_memalign(void **result, size_t align, size_t n)
 /* As glibc's, an alignment that is no power of two means the next one, and 0 means any. */
 EXPORT void *memalign(size_t align, size_t n)
 {
+    family_called();
     int before = errno;
     size_t power = BLOCK_ALIGN;
     if (align > SIZE_MAX / 2 + 1) { /* has no next power of two */
@@ -114,12 +120,14 @@ EXPORT void *memalign(size_t align, size_t n)
 
 EXPORT void *valloc(size_t n)
 {
+    family_called();
     int before = errno;
     return family_answer(heap_alloc_aligned(system_page(), n), before);
 }
 
 EXPORT void *pvalloc(size_t n)
 {
+    family_called();
     int before = errno;
     size_t page = system_page();
     if (n > PTRDIFF_MAX) /* or rounding up could arrive at 0 */

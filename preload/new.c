@@ -68,6 +68,7 @@ COLD static void call_new_handler(size_t n)
 
 COLD static void *new_missed(size_t n)
 {
+    family_called();
     for (int before = errno;;) {
         void *p = family_answer(heap_alloc(n), before);
         if (p != NULL)
@@ -86,6 +87,7 @@ EXPORT NOINLINE void *_Znwm(size_t n)
 /* new(n, align) */
 EXPORT NOINLINE void *_ZnwmSt11align_val_t(size_t n, size_t align)
 {
+    family_called();
     if (!IS_POWER_OF_2(align))
         refuse(n);
     for (int before = errno;;) {
@@ -98,6 +100,7 @@ EXPORT NOINLINE void *_ZnwmSt11align_val_t(size_t n, size_t align)
 
 COLD static void delete_missed(void *p)
 {
+    family_called();
     int before = errno;
     heap_free_slow(p, "delete");
     errno = before;

@@ -21,6 +21,8 @@
 #include "check.h"
 #include "region.h"
 
+#include <string.h>
+
 enum {
     STACK_BYTES = 128 * 1024, /* of blocks in the stack of one class */
     WANT_FIRST = 8,
@@ -36,27 +38,38 @@ void cache_budget(size_t bytes)
     budget = bytes;
 }
 
-/* Takes the loaded magazine out, its count put right; NULL if none is loaded. */
-static struct magazine *unload(struct cache *cache, unsigned c)
+/* Blocks in the loaded magazine. A thread may be interrupted while it loads or unloads: without a top, the count that
+   the magazine has of itself is right. Another thread may read a top and a base that do not belong together. */
+static uint32_t loaded_count(const struct bin *bin)
 {
-    struct magazine *m = cache->bin[c].loaded;
-    uint32_t count = (uint32_t)cache->count[c];
-    WRITE_ONCE(cache->count[c], 0);
-    WRITE_ONCE(cache->limit[c], 0);
+    void **top = READ_ONCE(bin->top), **base = READ_ONCE(bin->base);
+    size_t count = (size_t)(top - base);
+    return top == NULL || count > MAGAZINE_MAX ? 0 : (uint32_t)count;
+}
+
+/* Takes the loaded magazine out, its count put right; NULL if none is loaded. */
+static struct magazine *unload(struct bin *bin)
+{
+    struct magazine *m = bin->loaded;
+    if (m != NULL && bin->top != NULL)
+        m->count = loaded_count(bin);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    cache->bin[c].loaded = NULL;
-    if (m != NULL)
-        m->count = count;
+    WRITE_ONCE(bin->top, NULL);
+    WRITE_ONCE(bin->base, NULL);
+    WRITE_ONCE(bin->limit, NULL);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bin->loaded = NULL;
     return m;
 }
 
-static void load(struct cache *cache, unsigned c, struct magazine *m)
+static void load(struct bin *bin, struct magazine *m)
 {
-    cache->bin[c].loaded = m;
-    cache->slots[c] = m->slot;
+    bin->loaded = m;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    WRITE_ONCE(cache->limit[c], m->batch);
-    WRITE_ONCE(cache->count[c], m->count);
+    WRITE_ONCE(bin->base, m->slot);
+    WRITE_ONCE(bin->limit, m->slot + m->batch);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    WRITE_ONCE(bin->top, m->slot + m->count);
 }
 
 static size_t magazine_weight(unsigned c)
@@ -117,15 +130,15 @@ static unsigned next_want(struct bin *bin, unsigned batch)
     return want < batch ? want : batch;
 }
 
-bool cache_refill(struct cache *cache, unsigned c)
+bool cache_refill(struct cache *cache, unsigned c, bool grow)
 {
     struct bin *bin = &cache->bin[c];
-    debug_check(cache->count[c] == 0);
-    struct magazine *m = unload(cache, c);
+    debug_check(bin->top == bin->base);
+    struct magazine *m = unload(bin);
     if (bin->full != NULL) {
         if (m != NULL)
             keep_spare(bin, m);
-        load(cache, c, unstack(cache, c));
+        load(bin, unstack(cache, c));
         return true;
     }
     if (m == NULL && (m = get_spare(bin, c)) == NULL)
@@ -134,38 +147,47 @@ bool cache_refill(struct cache *cache, unsigned c)
     for (;;) {
         struct magazine *filled = pool_take(&pools[c], m, want);
         if (filled != NULL) {
-            load(cache, c, filled);
+            load(bin, filled);
             return true;
         }
         /* The loop ends: either the slab's blocks are ours to take, or others took them all and went on. */
-        struct slab *s = region_claim_slab(c);
-        if (s == NULL || !pool_add_slab(&pools[c], s)) {
-            if (s != NULL)
-                region_release_slab(s);
-            load(cache, c, m);
+        if (!grow || pool_grow(&pools[c]) != POOL_GREW) {
+            load(bin, m);
             return false;
         }
     }
 }
 
+bool cache_pop_coldest(struct cache *cache, unsigned c, void **block)
+{
+    struct bin *bin = &cache->bin[c];
+    size_t count = (size_t)(bin->top - bin->base);
+    if (count == 0)
+        return false;
+    *block = bin->base[0];
+    memmove(bin->base, bin->base + 1, (count - 1) * sizeof *bin->base);
+    WRITE_ONCE(bin->top, bin->top - 1);
+    return true;
+}
+
 bool cache_flush(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
-    struct magazine *m = unload(cache, c), *empty = NULL;
+    struct magazine *m = unload(bin), *empty = NULL;
     if (m != NULL && !may_stack(cache, c))
         empty = pool_give(&pools[c], m, news);
     else if (m != NULL)
         stack(cache, c, m);
     if (empty == NULL && (empty = get_spare(bin, c)) == NULL)
         return false;
-    load(cache, c, empty);
+    load(bin, empty);
     return true;
 }
 
 void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
-    struct magazine *m = unload(cache, c);
+    struct magazine *m = unload(bin);
     if (m == NULL && bin->full != NULL)
         m = unstack(cache, c);
     while (m != NULL) {
@@ -191,29 +213,37 @@ void cache_drain_all(struct cache *cache, struct pool_news *news)
 
 uint64_t cache_held(const struct cache *cache, unsigned c)
 {
-    return READ_ONCE(cache->count[c]) + (uint64_t)READ_ONCE(cache->bin[c].full_count) * class_table[c].batch;
+    const struct bin *bin = &cache->bin[c];
+    return loaded_count(bin) + (uint64_t)READ_ONCE(bin->full_count) * class_table[c].batch;
+}
+
+bool cache_has_magazines(const struct cache *cache, unsigned c)
+{
+    const struct bin *bin = &cache->bin[c];
+    return READ_ONCE(bin->loaded) != NULL || READ_ONCE(bin->full) != NULL || READ_ONCE(bin->spare) != NULL;
+}
+
+static void check_bin(const struct bin *bin, unsigned c)
+{
+    const struct magazine *m = bin->loaded;
+    check(m == NULL ? bin->base == NULL && bin->limit == NULL
+                    : bin->base == m->slot && bin->limit == m->slot + m->batch);
+    check(bin->base <= bin->top && bin->top <= bin->limit);
+    for (void **slot = bin->base; slot < bin->top; slot++)
+        check(region_class(*slot) == c);
+    uint32_t full = 0;
+    for (m = bin->full; m != NULL; m = m->next, full++)
+        check(m->count == m->batch);
+    check(full == bin->full_count);
 }
 
 void cache_check(const struct cache *cache)
 {
     size_t stacked = 0;
-    for (unsigned c = 1; c < CLASS_MAX; c++) {
-        check(cache->count[c] <= cache->limit[c]);
-        if (!class_is_pool(c) || class_table[c].size == 0) {
-            check(cache->limit[c] == 0);
-            continue;
-        }
-        const struct bin *bin = &cache->bin[c];
-        check(bin->loaded == NULL
-                  ? cache->limit[c] == 0
-                  : cache->limit[c] == bin->loaded->batch && cache->slots[c] == bin->loaded->slot);
-        uint32_t full = 0;
-        for (const struct magazine *m = bin->full; m != NULL; m = m->next, full++)
-            check(m->count == m->batch);
-        check(full == bin->full_count);
-        stacked += full * magazine_weight(c);
-        for (size_t i = 0; i < cache->count[c]; i++)
-            check(region_class(cache->slots[c][i]) == c);
+    for (unsigned c = 0; c < CLASS_MAX; c++) {
+        check_bin(&cache->bin[c], c);
+        check((class_is_pool(c) && class_table[c].size > 0) || !cache_has_magazines(cache, c));
+        stacked += cache->bin[c].full_count * magazine_weight(c);
     }
     check(stacked == cache->stacked && stacked <= budget);
 }

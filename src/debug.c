@@ -60,7 +60,7 @@ enum state { STATE_UNKNOWN, STATE_LIVE, STATE_FREE };
 
 struct note {
     const void *allocated, *freed; /* callers; NULL: not known; a report may read them at any time */
-    uint32_t slab;                 /* its serial */
+    uint32_t slab;                 /* slab_at then */
     uint32_t asked;                /* bytes */
     uint32_t pattern;              /* what the block was last filled with */
     uint8_t state;
@@ -76,18 +76,24 @@ static struct note *note_at(const void *p, bool make)
     return unit == NULL ? NULL : &unit[offset_in_unit(p) >> GRAIN_SHIFT];
 }
 
+/* Tells the slab that `p` lies in from the unit's earlier ones; 0: no slab. */
+static uint32_t slab_at(const void *p)
+{
+    return region_slab(p)->serial + 1;
+}
+
 /* The note of the block at `p`; NULL: it was not given out since its slab is there, or was not noted. */
 static struct note *note_of(const void *p)
 {
     struct note *note = note_at(p, false);
-    return note != NULL && note->slab == region_slab(p)->serial ? note : NULL;
+    return note != NULL && note->slab == slab_at(p) ? note : NULL;
 }
 
 /* The same, made now if need be; NULL without memory. */
 static struct note *note_made(const void *p)
 {
     struct note *note = note_at(p, true);
-    uint32_t slab = region_slab(p)->serial;
+    uint32_t slab = slab_at(p);
     if (note != NULL && note->slab != slab)
         *note = (struct note){.slab = slab};
     return note;

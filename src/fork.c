@@ -9,9 +9,11 @@
 #include "fork.h"
 
 #include "gc.h"
+#include "guard.h"
 #include "large.h"
 #include "lock.h"
 #include "meta.h"
+#include "named.h"
 #include "pool.h"
 #include "region.h"
 #include "thread.h"
@@ -19,7 +21,9 @@
 void fork_prepare(void)
 {
     gc_lock();
+    named_lock();
     thread_lock();
+    guard_lock();
     pool_lock_all();
     large_prefork();
     region_lock();
@@ -34,7 +38,9 @@ void fork_parent(void)
     region_unlock();
     large_postfork_parent();
     pool_unlock_all();
+    guard_unlock();
     thread_unlock();
+    named_unlock();
     gc_unlock();
 }
 
@@ -46,7 +52,9 @@ void fork_child(void)
     region_reset_lock();
     large_postfork_child();
     pool_reset_locks();
+    guard_reset_lock();
     thread_reset_lock();
+    named_reset_lock();
     gc_reset_lock();
     struct pool_news news;
     pool_news_init(&news);

@@ -30,6 +30,7 @@ static struct {
     pthread_cond_t done;
     bool running;
     uint32_t turn;   /* collections begun */
+    uint32_t recall; /* how often the threads were asked to drain their caches */
     bool wished;     /* gc_request */
     bool dozing;     /* the helper sleeps until the bell rings */
     size_t stubborn; /* spare bytes that a whole collection could not give back */
@@ -46,7 +47,8 @@ static void report_bad(const struct pool_news *news)
             .kind = misaligned ? FAULT_INSIDE : FAULT_TWICE,
             .call = "flush",
             .pointer = block,
-            .pool_size = class_table[news->pool].size,
+            .pool_size = pools[news->bad[i].pool].size,
+            .pool = pools[news->bad[i].pool].name,
             .expected = misaligned ? slab_block_of(region_slab(block), block) : block,
         });
     }
@@ -75,9 +77,15 @@ static void drain(struct cache *cache)
     EACH_CLASS (c) {
         if (cache != NULL)
             cache_drain(cache, c, &news);
-        pool_collect(&pools[c], &news);
+        pool_collect(&pools[c], pools[c].minavail, &news);
         gc_news(&news);
     }
+}
+
+void gc_recall(void)
+{
+    __atomic_fetch_add(&gc.recall, 1, __ATOMIC_RELAXED);
+    thread_recall();
 }
 
 static size_t collect(void)
@@ -85,9 +93,9 @@ static size_t collect(void)
     struct pool_news news;
     pool_news_init(&news);
     struct cache *cache = thread_own();
+    gc_recall();
     if (cache != NULL)
-        cache->epoch = READ_ONCE(gc.turn);
-    thread_recall();
+        cache->epoch = READ_ONCE(gc.recall);
     thread_drain_idle(&news);
     gc_news(&news);
     drain(cache);
@@ -240,8 +248,8 @@ void gc_attend(struct cache *cache)
         gc_run();
     if (unlikely(region_untidy()))
         region_tidy();
-    if (cache != NULL && unlikely(cache->epoch != READ_ONCE(gc.turn))) {
-        cache->epoch = READ_ONCE(gc.turn);
+    if (cache != NULL && unlikely(cache->epoch != READ_ONCE(gc.recall))) {
+        cache->epoch = READ_ONCE(gc.recall);
         drain(cache);
     }
 }

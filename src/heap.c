@@ -11,8 +11,10 @@
 #include "heap.h"
 
 #include "check.h"
+#include "debug.h"
 #include "fault.h"
 #include "gc.h"
+#include "guard.h"
 #include "large.h"
 #include "options.h"
 #include "out.h"
@@ -41,8 +43,12 @@ static void start(void)
     if (!options_start(environ))
         _exit(2);
     sizeclass_start(options.classes, options.classes_count, options.max_pooled);
-    cache_budget(options.cache);
+    cache_budget(
+        debug_on(DEBUG_COLD_FIRST) ? 0 : options.cache); /* the coldest shall be in the loaded magazine */
     pool_start();
+    if (debug_on(DEBUG_HOOKS))
+        EACH_CLASS (c)
+            class_table[c].stays = 0;
     for (unsigned i = 0; i < options.minavail_count; i++)
         if (options.minavail[i].size <= pooled_max)
             pools[class_of(options.minavail[i].size)].minavail = options.minavail[i].blocks;
@@ -61,51 +67,84 @@ void heap_start(void)
 
 /* ---- alloc ------------------------------------------------------------------------------------------ */
 
-static void *pooled_try(unsigned c)
+/* A block straight from the pool, which grows if need be. */
+static void *take_one(struct pool *pool, enum pool_growth *growth)
+{
+    /* The loop ends: either the slab's blocks are ours to take, or others took them all and went on. */
+    for (;;) {
+        void *p = pool_take_one(pool);
+        if (p != NULL || *growth != POOL_GREW)
+            return p;
+        *growth = pool_grow(pool);
+        if (*growth == POOL_NO_MEMORY)
+            return NULL;
+    }
+}
+
+static bool pop(struct cache *cache, const struct pool *pool, void **p)
+{
+    return unlikely(debug_on(DEBUG_COLD_FIRST)) ? cache_pop_coldest(cache, pool->id, p)
+                                                : cache_pop(cache, pool->place, p);
+}
+
+/* A block of the pool; NULL: *growth says whether it is at its limit or memory is short. */
+static void *pooled_try(struct pool *pool, enum pool_growth *growth)
 {
     struct cache *cache = thread_cache();
     gc_attend(cache);
-    if (cache != NULL) {
-        void *p; /* after a recall the cache itself may be well filled */
-        if (cache_pop(cache, c, &p) || (cache_refill(cache, c) && cache_pop(cache, c, &p)))
-            return p;
-        return NULL;
-    }
-    /* No cache: the thread is ending, or there is no memory for one. The loop ends as cache_refill's does. */
-    for (;;) {
-        void *p = pool_take_one(&pools[c]);
-        struct slab *s = p == NULL ? region_claim_slab(c) : NULL;
-        if (s == NULL)
-            return p;
-        if (!pool_add_slab(&pools[c], s)) {
-            region_release_slab(s);
-            return NULL;
-        }
-    }
+    *growth = POOL_GREW;
+    if (cache == NULL || READ_ONCE(pool->uncached))
+        return take_one(pool, growth);
+    void *p; /* after a recall the cache itself may be well filled */
+    if (pop(cache, pool, &p) || (cache_refill(cache, pool->id, true) && pop(cache, pool, &p)))
+        return p;
+    *growth = POOL_NO_MEMORY;
+    return NULL;
 }
 
-/* Fails -> gc once -> retry -> NULL. */
-static void *pooled_insist(unsigned c)
+/* Fails for want of memory -> gc once -> retry -> NULL. */
+static void *pooled_insist(struct pool *pool)
 {
-    void *p = pooled_try(c);
-    if (likely(p != NULL))
-        return p;
-    pool_fail(&pools[c]);
-    if (!options.gc)
-        return NULL;
-    gc_run();
-    p = pooled_try(c);
-    if (p == NULL)
-        pool_fail(&pools[c]);
+    enum pool_growth growth;
+    void *p = pooled_try(pool, &growth);
+    if (p == NULL && growth == POOL_NO_MEMORY) {
+        pool_fail(pool);
+        if (!options.gc)
+            return NULL;
+        gc_run();
+        p = pooled_try(pool, &growth);
+        if (p == NULL && growth == POOL_NO_MEMORY)
+            pool_fail(pool);
+    }
+    if (p == NULL && growth == POOL_LIMITED)
+        pool_refuse(pool);
     return p;
 }
 
-static void *pooled_alloc(unsigned c)
+static void *pooled_alloc(struct pool *pool)
 {
     thread_busy++;
-    void *p = pooled_insist(c);
+    void *p = pooled_insist(pool);
     thread_busy--;
     return p;
+}
+
+/* The same under TARN_DEBUG, for a request of `n` bytes. */
+static COLD void *hooked_alloc(struct pool *pool, size_t n, size_t align, bool raw)
+{
+    if (debug_fails())
+        return NULL;
+    void *p = debug_on(DEBUG_UAF) ? guard_alloc(n, align, pool->id) : NULL;
+    if (p != NULL && debug_on(DEBUG_POISON) && !raw)
+        memset(p, options.debug.poison, n);
+    if (p == NULL && (p = pooled_alloc(pool)) != NULL)
+        debug_give_out(pool, p, n, raw);
+    return p;
+}
+
+void *heap_pool_alloc(struct pool *pool, size_t n, size_t align, bool raw)
+{
+    return likely(!debug_on(DEBUG_HOOKS)) ? pooled_alloc(pool) : hooked_alloc(pool, n, align, raw);
 }
 
 /* A large block, new (old == NULL) or resized. */
@@ -132,25 +171,36 @@ static void *large_insist(void *old, size_t n, size_t align, bool zero)
 
 static void *large_get(void *old, size_t n, size_t align, bool zero)
 {
-    heap_start();
-    if (n > PTRDIFF_MAX)
+    if (n > PTRDIFF_MAX || (unlikely(debug_on(DEBUG_FAIL)) && debug_fails()))
         return NULL;
     thread_busy++;
     void *p = large_insist(old, n, align, zero);
     thread_busy--;
+    if (unlikely(debug_on(DEBUG_POISON)) && p != NULL && old == NULL && !zero)
+        memset(p, options.debug.poison, n);
     return p;
+}
+
+/* The pool for a request of malloc's; NULL: it is a large one. */
+static struct pool *pool_for(size_t n, size_t align)
+{
+    size_t extra = debug_extra();
+    unsigned c = n <= pooled_max - extra ? class_of_aligned(n + extra, align) : CLASS_NONE;
+    return c != CLASS_NONE ? &pools[c] : NULL;
 }
 
 void *heap_alloc_slow(size_t n)
 {
     heap_start();
-    return n <= pooled_max ? pooled_alloc(class_of(n)) : large_get(NULL, n, BLOCK_ALIGN, false);
+    struct pool *pool = pool_for(n, BLOCK_ALIGN);
+    return pool != NULL ? heap_pool_alloc(pool, n, BLOCK_ALIGN, false)
+                        : large_get(NULL, n, BLOCK_ALIGN, false);
 }
 
 void *heap_alloc_zeroed(size_t n)
 {
     heap_start();
-    if (n > pooled_max)
+    if (pool_for(n, BLOCK_ALIGN) == NULL)
         return large_get(NULL, n, BLOCK_ALIGN, true);
     void *p = heap_alloc(n);
     return p == NULL ? NULL : memset(p, 0, n);
@@ -159,11 +209,11 @@ void *heap_alloc_zeroed(size_t n)
 void *heap_alloc_aligned(size_t align, size_t n)
 {
     heap_start();
-    unsigned c = class_of_aligned(n, align);
-    if (c == CLASS_NONE)
+    struct pool *pool = pool_for(n, align);
+    if (pool == NULL)
         return large_get(NULL, n, align, false);
     void *p;
-    return cache_pop(READ_ONCE(cache_self), c, &p) ? p : pooled_alloc(c);
+    return cache_pop(READ_ONCE(cache_self), pool->place, &p) ? p : heap_pool_alloc(pool, n, align, false);
 }
 
 /* ---- free ------------------------------------------------------------------------------------------- */
@@ -175,7 +225,8 @@ static void report(const void *p, const char *call)
     struct fault fault = {.kind = FAULT_FOREIGN, .call = call, .pointer = p};
     if (class_is_pool(class)) {
         fault.kind = FAULT_INSIDE;
-        fault.pool_size = class_table[class].size;
+        fault.pool = pools[class].name;
+        fault.pool_size = pools[class].size;
         fault.expected = slab_block_of(region_slab(p), p);
     } else if (class != CLASS_NONE) {
         fault.kind = FAULT_INSIDE;
@@ -185,20 +236,40 @@ static void report(const void *p, const char *call)
     fault_report(&fault);
 }
 
-static void pooled_free(void *p, unsigned c)
+/* May TARN_DEBUG's block go back? If not, that was reported. */
+static COLD bool vetted(struct pool *pool, void *p, const char *call)
+{
+    if (slab_block_of(region_slab(p), p) == p)
+        return debug_take_back(pool, p, call);
+    report(p, call);
+    return false;
+}
+
+static void pooled_free(struct pool *pool, void *p, const char *call)
 {
     struct pool_news news;
+    if (unlikely(debug_on(DEBUG_HOOKS)) && !vetted(pool, p, call))
+        return;
     pool_news_init(&news);
     thread_busy++;
     struct cache *cache = thread_cache();
     gc_attend(cache);
-    bool kept = cache != NULL && cache_push(cache, c, p);
-    if (!kept && cache != NULL && cache_flush(cache, c, &news))
-        kept = cache_push(cache, c, p);
+    if (READ_ONCE(pool->uncached))
+        cache = NULL;
+    bool kept = cache != NULL && cache_push(cache, pool->place, p);
+    if (!kept && cache != NULL && cache_flush(cache, pool->id, &news))
+        kept = cache_push(cache, pool->place, p);
     if (!kept)
-        pool_give_one(&pools[c], p, &news);
+        pool_give_one(pool, p, &news);
     gc_news(&news);
     thread_busy--;
+}
+
+static COLD void guarded_free(void *p, const char *call)
+{
+    struct fault fault;
+    if (!guard_free(p, call, &fault))
+        fault_report(&fault);
 }
 
 void heap_free_slow(void *p, const char *call)
@@ -208,23 +279,53 @@ void heap_free_slow(void *p, const char *call)
     heap_start();
     unsigned class = region_class(p);
     if (class_is_pool(class))
-        pooled_free(p, class);
+        pooled_free(&pools[class], p, call);
+    else if (class == CLASS_GUARDED)
+        guarded_free(p, call);
     else if (large_free(p))
         gc_spare();
     else
         report(p, call);
 }
 
+void heap_pool_free(struct pool *pool, void *p, const char *call)
+{
+    if (p == NULL)
+        return;
+    unsigned class = region_class(p), owner = class == CLASS_GUARDED ? guard_pool(p) : class;
+    if (owner == pool->id)
+        heap_free_slow(p, call);
+    else if (class_is_pool(owner))
+        fault_report(&(struct fault){
+            .kind = FAULT_WRONG_POOL,
+            .call = call,
+            .pointer = p,
+            .pool = pools[owner].name,
+            .pool_size = pools[owner].size,
+            .other = pool->name,
+        });
+    else
+        report(p, call);
+}
+
 /* ---- realloc, usable size --------------------------------------------------------------------------- */
+
+/* A block of EXACT pools, and under TARN_DEBUG=tag any, has no more than what was asked for. */
+static size_t pooled_usable(const struct pool *pool, const void *p)
+{
+    if (slab_block_of(region_slab(p), p) != p)
+        return 0;
+    return unlikely(debug_on(DEBUG_TAG)) ? debug_usable(p) : pool->size;
+}
 
 size_t heap_usable(const void *p)
 {
     unsigned class = region_class(p);
     if (class == CLASS_NONE)
         return 0;
-    if (!class_is_pool(class))
-        return large_usable(p);
-    return slab_block_of(region_slab(p), p) == p ? class_table[class].size : 0;
+    if (class == CLASS_GUARDED)
+        return guard_usable(p);
+    return class_is_pool(class) ? pooled_usable(&pools[class], p) : large_usable(p);
 }
 
 /*
@@ -242,10 +343,12 @@ void *heap_realloc(void *p, size_t n)
         report(p, "realloc");
         return NULL;
     }
-    if (size > pooled_max && n > pooled_max)
+    struct pool *pool = pool_for(n, BLOCK_ALIGN);
+    bool is_large = !class_is_pool(region_class(p)) && region_class(p) != CLASS_GUARDED;
+    if (is_large && pool == NULL)
         return large_get(p, n, BLOCK_ALIGN, false);
     /* The smallest class, or one far above the next smaller: TARN_CLASSES. */
-    if (n <= pooled_max && class_of(n) == region_class(p))
+    if (pool != NULL && pool->id == region_class(p) && likely(!debug_on(DEBUG_HOOKS)))
         return p;
     void *q = heap_alloc(n);
     if (q == NULL)

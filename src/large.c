@@ -178,11 +178,12 @@ static size_t starts_block(const void *p)
 /* To BODY; returns what it was, CLASS_NONE if no block starts there, or somebody else was first. */
 static size_t unmark(void *p)
 {
-    uint8_t class = (uint8_t)starts_block(p);
+    size_t class = starts_block(p);
     if (class == CLASS_NONE)
         return CLASS_NONE;
-    bool ours = __atomic_compare_exchange_n(&region.classes[region_unit(p)], &class, CLASS_BODY, false,
-                                            __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+    uint16_t place = (uint16_t)class_place((unsigned)class);
+    bool ours = __atomic_compare_exchange_n(&region.places[region_unit(p)], &place, class_place(CLASS_BODY),
+                                            false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
     return ours ? class : CLASS_NONE;
 }
 

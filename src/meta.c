@@ -11,6 +11,8 @@
 #include "lock.h"
 #include "system.h"
 
+#include <string.h>
+
 enum { SIZES = 11, FIRST_MAPPING = 256 * 1024, NEXT_MAPPING = 1024 * 1024 };
 
 _Static_assert(META_MIN << (SIZES - 1) == META_MAX, "one list for each power of two");
@@ -35,11 +37,12 @@ static unsigned size_index(size_t bytes)
     return i;
 }
 
-/* A piece off a list or off the front; NULL if neither has one. */
-static void *cut_locked(unsigned i)
+/* A piece off a list or off the front, which is all zeroes; NULL if neither has one. */
+static void *cut_locked(unsigned i, bool *zeroed)
 {
     size_t size = (size_t)META_MIN << i;
     struct piece *piece = meta.unused[i];
+    *zeroed = piece == NULL;
     if (piece != NULL) {
         meta.unused[i] = piece->next;
     } else {
@@ -63,12 +66,11 @@ static void adopt_locked(char *fresh, size_t bytes)
     WRITE_ONCE(meta.mapped, meta.mapped + bytes);
 }
 
-void *meta_alloc(size_t bytes)
+static void *alloc(unsigned i, bool *zeroed)
 {
-    unsigned i = size_index(bytes);
     for (;;) {
         lock_acquire(&meta.lock);
-        void *piece = cut_locked(i);
+        void *piece = cut_locked(i, zeroed);
         size_t mapping = meta.mapped == 0 ? FIRST_MAPPING : NEXT_MAPPING;
         lock_release(&meta.lock);
         if (piece != NULL)
@@ -80,11 +82,24 @@ void *meta_alloc(size_t bytes)
            which costs address space once in a race. The loop ends: the fresh mapping holds any piece. */
         lock_acquire(&meta.lock);
         adopt_locked(fresh, mapping);
-        piece = cut_locked(i);
+        piece = cut_locked(i, zeroed);
         lock_release(&meta.lock);
         if (piece != NULL)
             return piece;
     }
+}
+
+void *meta_alloc(size_t bytes)
+{
+    bool zeroed;
+    return alloc(size_index(bytes), &zeroed);
+}
+
+void *meta_alloc_zeroed(size_t bytes)
+{
+    bool zeroed;
+    void *piece = alloc(size_index(bytes), &zeroed);
+    return piece == NULL || zeroed ? piece : memset(piece, 0, bytes);
 }
 
 void meta_free(void *p, size_t bytes)

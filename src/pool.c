@@ -16,6 +16,8 @@
 #include "pool.h"
 
 #include "check.h"
+#include "options.h"
+#include "out.h"
 #include "region.h"
 
 #include <string.h>
@@ -31,30 +33,49 @@ enum {
 
 static uint32_t depot_max(const struct sizeclass *class)
 {
+    if (options.debug.words & DEBUG_NO_GLOBAL)
+        return 0;
     size_t most = DEPOT_BYTES / ((size_t) class->batch * class->size);
     return most < DEPOT_MIN ? DEPOT_MIN : most > DEPOT_MAX ? DEPOT_MAX : (uint32_t)most;
+}
+
+void pool_fit(struct pool *p)
+{
+    const struct sizeclass *class = &class_table[p->id];
+    p->size = class->size;
+    p->uncached = class->size > POOLED_MAX; /* a magazine of such would be megabytes */
+    p->depot_max = depot_max(class);
 }
 
 void pool_init(unsigned c)
 {
     struct pool *p = &pools[c];
-    *p = (struct pool){
-        .id = c,
-        .size = class_table[c].size,
-        .align = BLOCK_ALIGN,
-        .depot_max = depot_max(&class_table[c]),
-    };
+    p->id = c;
+    p->place = (uint32_t)class_place(c);
     lock_init(&p->lock, LOCK_POOL, c);
     list_init(&p->partial);
     list_init(&p->empty);
+    pool_fit(p);
+}
+
+/* malloc's pools have names as HAProxy's would. */
+static void name_by_size(struct pool *p)
+{
+    struct out o;
+    out_start(&o, -1);
+    out_print(&o, "size-%zu", p->size);
+    memcpy(p->name, o.text, o.used);
 }
 
 void pool_start(void)
 {
     for (unsigned c = 1; c <= class_count; c++) {
+        struct pool *p = &pools[c];
         pool_init(c);
-        pools[c].users = 1;
-        pools[c].flags = POOL_SHARED;
+        p->users = 1;
+        p->flags = POOL_SHARED;
+        p->align = BLOCK_ALIGN;
+        name_by_size(p);
     }
 }
 
@@ -139,18 +160,45 @@ void *pool_take_one(struct pool *p)
     return block;
 }
 
-bool pool_add_slab(struct pool *p, struct slab *s)
+/* Makes a described slab the pool's, or as much of it as the limit leaves room for; false if there is none. */
+static bool add_slab(struct pool *p, struct slab *s)
 {
     lock_acquire(&p->lock);
-    bool allowed = p->limit == 0 || p->allocated + s->blocks <= p->limit;
-    if (allowed) {
+    uint64_t room = p->limit == 0 ? UINT64_MAX : p->limit > p->allocated ? p->limit - p->allocated : 0;
+    if (room > 0) {
+        if (room < s->blocks)
+            slab_trim(s, (unsigned)room);
+        p->trimmed += class_table[p->id].blocks - s->blocks;
         list_push(&p->empty, &s->link);
         p->empty_count++;
         WRITE_ONCE(p->slabs, p->slabs + 1);
         WRITE_ONCE(p->allocated, p->allocated + s->blocks);
     }
     lock_release(&p->lock);
-    return allowed;
+    return room > 0;
+}
+
+/* Is there room below the limit? And from here on the pool keeps its size. */
+static bool may_grow(struct pool *p)
+{
+    lock_acquire(&p->lock);
+    bool may = p->limit == 0 || p->allocated < p->limit;
+    p->sealed = true;
+    lock_release(&p->lock);
+    return may;
+}
+
+enum pool_growth pool_grow(struct pool *p)
+{
+    if (!may_grow(p))
+        return POOL_LIMITED;
+    struct slab *s = region_claim_slab(p->id);
+    if (s == NULL)
+        return POOL_NO_MEMORY;
+    if (add_slab(p, s))
+        return POOL_GREW;
+    region_release_slab(s); /* others were faster */
+    return POOL_LIMITED;
 }
 
 /* ---- back into the slabs ---------------------------------------------------------------------------- */
@@ -159,32 +207,23 @@ static void note_bad(struct pool_news *news, unsigned pool, void *block, enum sl
 {
     if (news->bad_count < POOL_NEWS) {
         news->bad[news->bad_count].block = block;
+        news->bad[news->bad_count].pool = pool;
         news->bad[news->bad_count].verdict = verdict;
-        news->pool = pool;
     }
     news->bad_count++;
 }
 
-/* May an empty slab go? Each line is a reason why not. */
-static bool may_release_locked(const struct pool *p, const struct slab *s, unsigned keep)
+/* Unlinks empty slabs into the news, as long as `slabs` of them and `blocks` free blocks stay. From here on nothing in
+   the pool points to them, and a stale pointer into them is seen to be stale: their class is gone. */
+static void release_empty_locked(struct pool *p, unsigned slabs, uint64_t blocks, struct pool_news *news)
 {
-    if (p->empty_count <= keep)
-        return false;
-    if (p->allocated - s->blocks < p->used + p->minavail) /* gc's promise holds here too */
-        return false;
-    return true;
-}
-
-/* Unlinks empty slabs into the news, down to `keep`. From here on nothing in the pool points to them, and a
-   stale pointer into them is seen to be stale: their class is gone. */
-static void release_empty_locked(struct pool *p, unsigned keep, struct pool_news *news)
-{
-    while (!list_empty(&p->empty)) {
+    while (p->empty_count > slabs) {
         struct slab *s = container_of(p->empty.prev, struct slab, link);
-        if (!may_release_locked(p, s, keep))
+        if (p->allocated - s->blocks < p->used + blocks)
             break;
         list_remove(&s->link);
         p->empty_count--;
+        p->trimmed -= class_table[p->id].blocks - s->blocks;
         WRITE_ONCE(p->slabs, p->slabs - 1);
         WRITE_ONCE(p->allocated, p->allocated - s->blocks);
         region_set_class(s->base, s->units, CLASS_NONE);
@@ -238,7 +277,7 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
             p->spares = empty->next;
     } else {
         count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
-        release_empty_locked(p, EMPTY_KEPT, news);
+        release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
         m->count = 0;
     }
     lock_release(&p->lock);
@@ -249,7 +288,7 @@ void pool_give_one(struct pool *p, void *block, struct pool_news *news)
 {
     lock_acquire(&p->lock);
     count_used_locked(p, -(int64_t)give_blocks_locked(p, &block, 1, news));
-    release_empty_locked(p, EMPTY_KEPT, news);
+    release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
     lock_release(&p->lock);
 }
 
@@ -262,7 +301,7 @@ static void delete_magazines(struct magazine *m)
     }
 }
 
-void pool_collect(struct pool *p, struct pool_news *news)
+void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
 {
     lock_acquire(&p->lock);
     struct magazine *depot = p->depot, *spares = p->spares;
@@ -272,7 +311,7 @@ void pool_collect(struct pool *p, struct pool_news *news)
         unsigned good = give_blocks_locked(p, m->slot, m->count, news);
         count_used_locked(p, m->count - good); /* what was never out, was never in the depot either */
     }
-    release_empty_locked(p, 0, news);
+    release_empty_locked(p, 0, keep, news);
     lock_release(&p->lock);
     delete_magazines(depot);
     delete_magazines(spares);
@@ -283,6 +322,21 @@ void pool_fail(struct pool *p)
     lock_acquire(&p->lock);
     WRITE_ONCE(p->failed, p->failed + 1);
     lock_release(&p->lock);
+}
+
+void pool_refuse(struct pool *p)
+{
+    lock_acquire(&p->lock);
+    WRITE_ONCE(p->limited, p->limited + 1);
+    lock_release(&p->lock);
+}
+
+uint64_t pool_unused(struct pool *p)
+{
+    lock_acquire(&p->lock);
+    uint64_t unused = p->allocated - p->used;
+    lock_release(&p->lock);
+    return unused;
 }
 
 /* ---- the books -------------------------------------------------------------------------------------- */
@@ -310,9 +364,11 @@ void pool_check(struct pool *p)
     uint32_t listed = 0, empties = 0, magazines = 0;
     out += check_slabs_locked(p, &p->partial, &blocks, &listed);
     check_slabs_locked(p, &p->empty, &blocks, &empties);
-    uint64_t full = p->slabs - listed - empties; /* slabs with nothing free are on no list */
-    blocks += full * class_table[p->id].blocks;
-    out += full * class_table[p->id].blocks;
+    uint64_t full = p->slabs - listed - empties; /* slabs with nothing free are on no list, */
+    uint64_t all = (uint64_t)p->slabs * class_table[p->id].blocks - p->trimmed;
+    out += all - blocks; /* and have all the other blocks */
+    check((full == 0) == (all == blocks));
+    blocks = all;
     for (const struct magazine *m = p->depot; m != NULL; m = m->next) {
         check(m->count > 0 && m->count <= m->batch);
         depot_blocks += m->count;

@@ -161,7 +161,7 @@ void region_set_class(const void *base, size_t count, unsigned class)
 {
     size_t unit = region_unit(base);
     for (size_t i = 0; i < count; i++)
-        WRITE_ONCE(region.classes[unit + i], (uint8_t) class);
+        WRITE_ONCE(region.places[unit + i], (uint16_t)class_place(class));
 }
 
 void region_release(void *base, size_t count)
@@ -214,7 +214,7 @@ uint32_t *region_note(const void *p)
 struct slab *region_slab(const void *p)
 {
     size_t unit = region_unit(p);
-    unit &= ~(size_t)(class_table[region.classes[unit]].units - 1);
+    unit &= ~(size_t)(class_table[region.places[unit] >> PLACE_SHIFT].units - 1);
     return &__atomic_load_n(&books.group[unit / GROUP_UNITS], __ATOMIC_ACQUIRE)->slab[unit % GROUP_UNITS];
 }
 
@@ -248,7 +248,7 @@ struct slab *region_claim_slab(unsigned pool)
 void region_release_slab(struct slab *s)
 {
     if (s->bits != &s->only_word)
-        meta_free(s->bits, bits_bytes(s->blocks));
+        meta_free(s->bits, bits_bytes(class_table[s->pool].blocks));
     region_release(s->base, s->units);
 }
 
@@ -376,13 +376,14 @@ bool region_start(void)
 {
     size_t units = window_bytes() >> UNIT_SHIFT, groups = units / GROUP_UNITS;
     size_t row = groups * sizeof(uint64_t);
-    char *tables = system_map(ALIGN_UP(units + (ROWS + 1) * row, system_page()));
+    size_t places = units * sizeof *region.places;
+    char *tables = system_map(ALIGN_UP(places + (ROWS + 1) * row, system_page()));
     if (tables == NULL)
         return false;
-    region.classes = (uint8_t *)tables;
+    region.places = (uint16_t *)(void *)tables;
     for (unsigned r = 0; r < ROWS; r++)
-        books.units.row[r] = (uint64_t *)(void *)(tables + units + r * row);
-    books.group = (struct group **)(void *)(tables + units + ROWS * row);
+        books.units.row[r] = (uint64_t *)(void *)(tables + places + r * row);
+    books.group = (struct group **)(void *)(tables + places + ROWS * row);
     books.units.groups = groups;
     region.units = units;
     if (place_window((uintptr_t)tables))
@@ -408,15 +409,16 @@ void region_resident(size_t by_class[CLASS_MAX])
         by_class[c] = 0;
     while (unit < end) {
         uint64_t mapped = READ_ONCE(books.units.row[ROW_MAPPED][unit / GROUP_UNITS]);
-        unsigned class = READ_ONCE(region.classes[unit]);
+        unsigned place = READ_ONCE(region.places[unit]);
         size_t first = unit;
         /* As many as are alike, within the group, in one question. */
         do
             unit++;
-        while (unit % GROUP_UNITS != 0 && READ_ONCE(region.classes[unit]) == class &&
+        while (unit % GROUP_UNITS != 0 && READ_ONCE(region.places[unit]) == place &&
                ((mapped >> unit % GROUP_UNITS ^ mapped >> first % GROUP_UNITS) & 1) == 0);
         if ((mapped >> first % GROUP_UNITS & 1) != 0)
-            by_class[class] += system_resident(address_of(first), (unit - first) << UNIT_SHIFT);
+            by_class[place >> PLACE_SHIFT] +=
+                system_resident(address_of(first), (unit - first) << UNIT_SHIFT);
     }
 }
 

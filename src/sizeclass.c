@@ -7,10 +7,10 @@ struct sizeclass class_table[CLASS_MAX];
 unsigned class_count;
 unsigned class_end = CLASS_NAMED;
 size_t pooled_max;
-uint8_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
+uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
-_Static_assert(CLASS_MAX <= 256, "a class is one byte of the region's table");
-_Static_assert((size_t)POOLED_MAX * 8 >> GRAIN_SHIFT <= 1 << 15, "slab.c's division is exact up to there");
+_Static_assert(CLASS_MAX << PLACE_SHIFT <= 1 << 16, "a place is two bytes of the region's table");
+_Static_assert(BLOCK_MAX >> GRAIN_SHIFT <= 1 << 18, "slab.c's division is exact up to there");
 _Static_assert(POOLED_MAX % UNIT == 0 || UNIT % POOLED_MAX == 0, "slabs are whole units");
 
 enum {
@@ -34,19 +34,32 @@ unsigned sizeclass_defaults(uint32_t *sizes, size_t max)
     return count;
 }
 
-/* The fewest units, a power of two, that hold SLAB_BLOCKS_MIN blocks. */
+/* The fewest units, a power of two, that hold SLAB_BLOCKS_MIN blocks, or as many as a slab may have. */
 static unsigned slab_units(uint32_t size)
 {
     unsigned units = 1;
-    while ((size_t)units * UNIT / size < SLAB_BLOCKS_MIN)
+    while (units < SLAB_UNITS_MAX && (size_t)units * UNIT / size < SLAB_BLOCKS_MIN)
         units *= 2;
     return units;
 }
 
 /* ceil(2^INVERSE_SHIFT / grains): slab.c divides by it. */
-static uint32_t inverse_of(uint32_t grains)
+static uint64_t inverse_of(uint32_t grains)
 {
-    return (((uint32_t)1 << INVERSE_SHIFT) + grains - 1) / grains;
+    return (((uint64_t)1 << INVERSE_SHIFT) + grains - 1) / grains;
+}
+
+void sizeclass_define(unsigned c, uint32_t size)
+{
+    unsigned units = slab_units(size);
+    class_table[c] = (struct sizeclass){
+        .size = size,
+        .stays = size,
+        .inverse = inverse_of(size >> GRAIN_SHIFT),
+        .blocks = (uint16_t)((size_t)units * UNIT / size),
+        .units = (uint16_t)units,
+        .batch = (uint16_t)magazine_batch(size, MAGAZINE_BYTES),
+    };
 }
 
 unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)
@@ -58,17 +71,9 @@ unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)
     }
     size_t grain = 0;
     for (unsigned c = 1; c <= count; c++) {
-        uint32_t size = sizes[c - 1];
-        unsigned units = slab_units(size);
-        class_table[c] = (struct sizeclass){
-            .size = size,
-            .blocks = (uint32_t)((size_t)units * UNIT / size),
-            .inverse = inverse_of(size >> GRAIN_SHIFT),
-            .units = (uint16_t)units,
-            .batch = (uint16_t)magazine_batch(size, MAGAZINE_BYTES),
-        };
-        for (; grain <= size >> GRAIN_SHIFT; grain++)
-            class_map[grain] = (uint8_t)c;
+        sizeclass_define(c, sizes[c - 1]);
+        for (; grain <= sizes[c - 1] >> GRAIN_SHIFT; grain++)
+            class_map[grain] = (uint16_t)class_place(c);
     }
     class_count = count;
     pooled_max = sizes[count - 1];

@@ -3,7 +3,7 @@
 #include "check.h"
 #include "sizeclass.h"
 
-static uint32_t serials; /* given so far */
+static uint32_t serials; /* of the next slab */
 
 void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
 {
@@ -17,13 +17,20 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
     s->size = c->size;
     s->pool = (uint8_t)pool;
     s->word = 0;
-    s->units = c->units;
-    s->serial = __atomic_add_fetch(&serials, 1, __ATOMIC_RELAXED);
+    s->units = (uint8_t)c->units;
+    s->serial = __atomic_fetch_add(&serials, 1, __ATOMIC_RELAXED) & 0xffffff;
     size_t words = slab_words(c->blocks);
     for (size_t w = 0; w < words; w++)
         bits[w] = ~(uint64_t)0;
     if (c->blocks % 64 != 0)
         bits[words - 1] = ((uint64_t)1 << c->blocks % 64) - 1;
+}
+
+void slab_trim(struct slab *s, unsigned blocks)
+{
+    for (size_t w = blocks / 64; w < slab_words(s->blocks); w++)
+        s->bits[w] = w == blocks / 64 ? ((uint64_t)1 << blocks % 64) - 1 : 0;
+    s->blocks = (uint16_t)blocks;
 }
 
 unsigned slab_take(struct slab *s, void **out, unsigned n)
@@ -47,9 +54,9 @@ unsigned slab_take(struct slab *s, void **out, unsigned n)
 }
 
 /*
- * offset / size without a division, both counted in grains of 16 bytes. With inverse = ceil(2^31 / size) and
- * e = inverse * size - 2^31 < size, (offset * inverse) >> 31 is exact while offset * e < 2^31: a slab has at
- * most 2^15 grains, a block at most 2^12.
+ * offset / size without a division, both counted in grains of 16 bytes. With inverse = ceil(2^43 / size) and
+ * e = inverse * size - 2^43 < size, (offset * inverse) >> 43 is exact while offset * e < 2^43: a slab has at
+ * most 2^18 grains, and so has a block.
  */
 static uint32_t block_index(const struct slab *s, size_t offset)
 {
@@ -111,5 +118,5 @@ void slab_check(const struct slab *s)
         available += (uint32_t)__builtin_popcountll(s->bits[w]);
     }
     check(s->used + available == s->blocks);
-    check(s->size == class_table[s->pool].size && s->blocks == class_table[s->pool].blocks);
+    check(s->size == class_table[s->pool].size && s->blocks <= class_table[s->pool].blocks);
 }

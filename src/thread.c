@@ -13,13 +13,16 @@
 #include "check.h"
 #include "lock.h"
 #include "meta.h"
+#include "options.h"
 
 #include <pthread.h>
-#include <string.h>
 
 static __thread struct cache *mine;
 static __thread bool ended;
 __thread unsigned thread_busy;
+
+static bool diverted; /* no thread's cache may be reached from the hot path */
+static bool cacheless;
 
 enum { WARM_MAX = 4 };
 
@@ -37,6 +40,8 @@ static struct {
 
 void thread_start(void (*end)(void *cache))
 {
+    diverted = (options.debug.words & DEBUG_HOOKS) != 0;
+    cacheless = (options.debug.words & DEBUG_NO_CACHE) != 0;
     registry.has_key = pthread_key_create(&registry.key, end) == 0;
 }
 
@@ -77,10 +82,9 @@ static struct cache *acquire(void)
     if (cache != NULL)
         return cache;
 
-    cache = meta_alloc(sizeof *cache);
+    cache = meta_alloc_zeroed(sizeof *cache);
     if (cache == NULL)
         return NULL;
-    memset(cache, 0, sizeof *cache);
     lock_acquire(&registry.lock);
     cache->self = &cache_self;
     cache->made = registry.made;
@@ -90,13 +94,20 @@ static struct cache *acquire(void)
     return cache;
 }
 
+/* Lets the hot path reach the calling thread's cache. */
+static void publish(struct cache *cache)
+{
+    if (likely(!diverted))
+        WRITE_ONCE(cache_self, cache);
+}
+
 static struct cache *birth(void)
 {
     struct cache *cache = acquire();
     if (cache == NULL)
         return NULL;
     mine = cache;
-    WRITE_ONCE(cache_self, cache);
+    publish(cache);
     /* May allocate, for keys above the first 32: that finds the cache in place. */
     if (unlikely(pthread_setspecific(registry.key, cache) != 0)) { /* nobody would tell of the thread's end */
         ended = true;
@@ -114,10 +125,10 @@ struct cache *thread_own(void)
 struct cache *thread_cache(void)
 {
     if (likely(mine != NULL)) {
-        WRITE_ONCE(cache_self, mine);
+        publish(mine);
         return mine;
     }
-    return ended || !registry.has_key ? NULL : birth();
+    return ended || cacheless || !registry.has_key ? NULL : birth();
 }
 
 /*
@@ -225,6 +236,23 @@ void thread_each(void (*visit)(const struct cache *, void *), void *context)
     for (struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE); cache != NULL;
          cache = cache->made)
         visit(cache, context);
+}
+
+uint64_t thread_held(unsigned c)
+{
+    uint64_t blocks = 0;
+    for (struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE); cache != NULL;
+         cache = cache->made)
+        blocks += cache_held(cache, c);
+    return blocks;
+}
+
+bool thread_knows(unsigned c)
+{
+    struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
+    while (cache != NULL && !cache_has_magazines(cache, c))
+        cache = cache->made;
+    return cache != NULL;
 }
 
 unsigned thread_count(void)

@@ -30,17 +30,17 @@ TestSuite(cache, .init = start);
 static void *alloc(void)
 {
     void *p = NULL;
-    if (!cache_pop(&cache, c, &p) && cache_refill(&cache, c))
-        cr_assert(cache_pop(&cache, c, &p));
+    if (!cache_pop(&cache, class_place(c), &p) && cache_refill(&cache, c, true))
+        cr_assert(cache_pop(&cache, class_place(c), &p));
     return p;
 }
 
 static void give(void *p)
 {
-    if (cache_push(&cache, c, p))
+    if (cache_push(&cache, class_place(c), p))
         return;
     cr_assert(cache_flush(&cache, c, &news));
-    cr_assert(cache_push(&cache, c, p));
+    cr_assert(cache_push(&cache, class_place(c), p));
 }
 
 static void alloc_many(unsigned n)
@@ -59,9 +59,9 @@ static void check_misses(struct cache *empty)
 {
     void *p = &cache;
     for (unsigned k = 0; k < CLASS_MAX; k++) {
-        cr_assert_not(cache_pop(empty, k, &p));
-        cr_assert_not(cache_push(empty, k, &cache));
-        cr_assert_not(cache_pop(empty, k, &p));
+        cr_assert_not(cache_pop(empty, class_place(k), &p));
+        cr_assert_not(cache_push(empty, class_place(k), &cache));
+        cr_assert_not(cache_pop(empty, class_place(k), &p));
     }
 }
 
@@ -78,9 +78,12 @@ Test(cache, what_is_no_pools_always_misses)
 {
     void *p;
     alloc_many(10);
-    cr_assert_not(cache_pop(&cache, CLASS_NONE, &p) || cache_push(&cache, CLASS_NONE, block));
-    cr_assert_not(cache_pop(&cache, CLASS_LARGE, &p) || cache_push(&cache, CLASS_LARGE, block));
-    cr_assert_not(cache_pop(&cache, CLASS_BODY, &p) || cache_push(&cache, CLASS_BODY, block));
+    cr_assert_not(cache_pop(&cache, class_place(CLASS_NONE), &p) ||
+                  cache_push(&cache, class_place(CLASS_NONE), block));
+    cr_assert_not(cache_pop(&cache, class_place(CLASS_LARGE), &p) ||
+                  cache_push(&cache, class_place(CLASS_LARGE), block));
+    cr_assert_not(cache_pop(&cache, class_place(CLASS_BODY), &p) ||
+                  cache_push(&cache, class_place(CLASS_BODY), block));
 }
 
 Test(cache, fresh_blocks_come_in_address_order_and_freed_ones_last_first)
@@ -185,7 +188,7 @@ Test(cache, drain_gives_everything_back)
     cr_assert(cache.bin[c].loaded == NULL && cache.bin[c].spare == NULL && cache.bin[c].full == NULL);
     cache_check(&cache);
     check_misses(&cache);
-    pool_collect(&pools[c], &news);
+    pool_collect(&pools[c], pools[c].minavail, &news);
     pool_check(&pools[c]);
     cr_assert_eq(pools[c].allocated, 0);
     cr_assert_lt(meta_used(), before); /* every magazine went, with the bitmaps of the slabs still held */
@@ -245,7 +248,7 @@ Test(cache, a_refill_without_memory_changes_nothing)
     while ((p = alloc()) != NULL && n < MANY)
         block[n++] = p;
     cr_assert_lt(n, MANY);
-    cr_assert_not(cache_refill(&cache, c));
+    cr_assert_not(cache_refill(&cache, c, true));
     cache_check(&cache);
     cr_assert_eq(pools[c].used, n);
     cr_assert_eq(pools[c].allocated, n);
@@ -275,7 +278,7 @@ Test(cache, a_flush_without_memory_for_a_magazine_says_so)
 {
     alloc_many(batch);
     cache_drain(&cache, c, &news);
-    pool_collect(&pools[c], &news);
+    pool_collect(&pools[c], pools[c].minavail, &news);
     while (meta_used() > 0 && fake_refused() == 0) { /* take all bookkeeping memory there is */
         fake_refuse(0, SIZE_MAX);
         while (meta_alloc(META_MIN) != NULL)
@@ -285,7 +288,7 @@ Test(cache, a_flush_without_memory_for_a_magazine_says_so)
         while (meta_alloc(bytes) != NULL)
             ;
     cr_assert_not(cache_flush(&cache, c, &news));
-    cr_assert_not(cache_refill(&cache, c));
+    cr_assert_not(cache_refill(&cache, c, true));
     cache_check(&cache);
     fake_refuse_none();
     cr_assert(cache_flush(&cache, c, &news));
@@ -342,7 +345,7 @@ static void miscount_bytes(void)
 
 static void hold_foreign_block(void)
 {
-    cache.slots[c][0] = &cache;
+    cache.bin[c].base[0] = &cache;
     cache_check(&cache);
 }
 

@@ -337,7 +337,7 @@ Test(gc, news_releases_slabs_and_reports_bad_pointers)
     struct slab *s = region_claim_slab(pool->id);
     list_push(&news.surplus, &s->link);
     news.bad_count = 3;
-    news.pool = pool->id;
+    news.bad[0].pool = news.bad[1].pool = news.bad[2].pool = pool->id;
     news.bad[0].block = p;
     news.bad[0].verdict = SLAB_NOT_OUT;
     news.bad[1].block = (char *)q + 16;

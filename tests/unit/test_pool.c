@@ -29,9 +29,8 @@ TestSuite(pool, .init = start);
 
 static struct slab *add_slab(void)
 {
-    struct slab *s = region_claim_slab(pool->id);
-    cr_assert(s != NULL && pool_add_slab(pool, s));
-    return s;
+    cr_assert_eq(pool_grow(pool), POOL_GREW);
+    return container_of(pool->empty.next, struct slab, link);
 }
 
 /* A magazine of `n` blocks, slabs added as needed. */
@@ -66,6 +65,15 @@ static unsigned surplus(void)
     for (struct list *l = news.surplus.next; l != &news.surplus; l = l->next)
         n++;
     return n;
+}
+
+static void release_surplus(void)
+{
+    while (!list_empty(&news.surplus)) {
+        struct list *l = news.surplus.next;
+        list_remove(l);
+        region_release_slab(container_of(l, struct slab, link));
+    }
 }
 
 /* ---- take and give ---- */
@@ -196,25 +204,42 @@ Test(pool, the_limit_is_exact)
 {
     pool->limit = 2 * SLAB_BLOCKS;
     add_slab(), add_slab();
-    struct slab *s = region_claim_slab(pool->id);
-    cr_assert_not(pool_add_slab(pool, s));
+    cr_assert_eq(pool_grow(pool), POOL_LIMITED);
     check_books(2 * SLAB_BLOCKS, 0);
-    slab_check(s);
-    region_release_slab(s); /* still the caller's */
     region_check();
     pool->limit = 0;
     add_slab();
+}
+
+/* The last slab has as many blocks as the limit leaves; gone, the room below the limit is whole again. */
+Test(pool, a_limit_inside_a_slab_trims_it)
+{
+    for (unsigned left = 1; left < SLAB_BLOCKS; left = left * 3 + 1) {
+        pool->limit = SLAB_BLOCKS + left;
+        add_slab();
+        cr_assert_eq(add_slab()->blocks, left);
+        cr_assert_eq(pool_grow(pool), POOL_LIMITED);
+        check_books(pool->limit, 0);
+        void *block[2 * SLAB_BLOCKS];
+        for (unsigned i = 0; i < pool->limit; i++)
+            cr_assert_not_null(block[i] = pool_take_one(pool));
+        cr_assert_null(pool_take_one(pool));
+        check_books(pool->limit, pool->limit);
+        for (unsigned i = 0; i < pool->limit; i++)
+            pool_give_one(pool, block[i], &news);
+        cr_assert_eq(news.bad_count, 0);
+        pool_collect(pool, 0, &news);
+        release_surplus();
+        check_books(0, 0);
+    }
 }
 
 enum { RACERS = 4 };
 
 static void *add_many(void *unused)
 {
-    for (int i = 0; i < 200; i++) {
-        struct slab *s = region_claim_slab(pool->id);
-        if (!pool_add_slab(pool, s))
-            region_release_slab(s);
-    }
+    for (int i = 0; i < 200; i++)
+        pool_grow(pool);
     return unused;
 }
 
@@ -239,7 +264,7 @@ Test(pool, collect_empties_the_depot_and_unlinks_every_empty_slab)
     for (int i = 0; i < 8; i++)
         pool_give(pool, m[i], &news);
     cr_assert_gt(pool->depot_count, 0);
-    pool_collect(pool, &news);
+    pool_collect(pool, pool->minavail, &news);
     cr_assert_eq(pool->depot_count, 0);
     cr_assert_null(pool->spares);
     cr_assert_eq(surplus(), slabs);
@@ -254,7 +279,7 @@ Test(pool, collect_leaves_what_is_in_use)
     while (pool->allocated < 4 * SLAB_BLOCKS)
         add_slab();
     pool_give(pool, b, &news);
-    pool_collect(pool, &news);
+    pool_collect(pool, pool->minavail, &news);
     check_books(pool->allocated, batch);
     cr_assert_leq(pool->allocated, (uint64_t)SLAB_BLOCKS * ((batch + SLAB_BLOCKS - 1) / SLAB_BLOCKS));
     for (unsigned i = 0; i < batch; i++) {
@@ -273,7 +298,7 @@ Test(pool, collect_leaves_minavail)
         struct magazine *m = take(5);
         pool->minavail = wanted[i];
         uint64_t before = pool->allocated - pool->used;
-        pool_collect(pool, &news);
+        pool_collect(pool, pool->minavail, &news);
         uint64_t after = pool->allocated - pool->used;
         cr_assert_geq(after, wanted[i] < before ? wanted[i] : before);
         cr_assert_lt(after, wanted[i] + SLAB_BLOCKS);
@@ -315,7 +340,7 @@ Test(pool, empty_slabs_are_surplus_but_for_one)
 static void check_bad(unsigned count, void *block, enum slab_verdict verdict)
 {
     cr_assert_eq(news.bad_count, count);
-    cr_assert_eq(news.pool, pool->id);
+    cr_assert_eq(news.bad[0].pool, pool->id);
     cr_assert_eq(news.bad[0].block, block);
     cr_assert_eq(news.bad[0].verdict, verdict);
 }
@@ -337,7 +362,7 @@ Test(pool, a_double_free_through_the_depot_is_named_when_collected)
     uint64_t allocated = pool->allocated;
     pool_give(pool, m, &news);
     cr_assert_eq(news.bad_count, 0);
-    pool_collect(pool, &news);
+    pool_collect(pool, pool->minavail, &news);
     check_bad(1, twice, SLAB_NOT_OUT);
     check_books(SLAB_BLOCKS < allocated ? pool->allocated : SLAB_BLOCKS, 1);
     pool_give_one(pool, other, &news);
@@ -359,7 +384,7 @@ Test(pool, a_pointer_into_a_slab_that_is_gone_is_named)
     struct magazine *m = take(1);
     void *block = m->slot[0];
     pool_give(pool, m, &news);
-    pool_collect(pool, &news);
+    pool_collect(pool, pool->minavail, &news);
     check_books(0, 0);
     pool_give_one(pool, block, &news);
     check_bad(1, block, SLAB_NOT_OUT);
@@ -404,12 +429,8 @@ Test(pool, any_steps_keep_the_books_and_no_block_is_out_twice)
             held[i] = NULL;
         }
         if (random_below(&seed, 500) == 0)
-            pool_collect(pool, &news);
-        while (!list_empty(&news.surplus)) {
-            struct list *l = news.surplus.next;
-            list_remove(l);
-            region_release_slab(container_of(l, struct slab, link));
-        }
+            pool_collect(pool, pool->minavail, &news);
+        release_surplus();
         check_books(pool->allocated, used);
     }
     cr_assert_eq(news.bad_count, 0);

@@ -31,8 +31,8 @@ TestSuite(thread, .init = start);
 static void *alloc(void)
 {
     void *p = NULL;
-    if (!cache_pop(thread_cache(), c, &p) && cache_refill(cache_self, c))
-        cache_pop(cache_self, c, &p);
+    if (!cache_pop(thread_cache(), class_place(c), &p) && cache_refill(cache_self, c, true))
+        cache_pop(cache_self, class_place(c), &p);
     return p;
 }
 
@@ -89,7 +89,7 @@ Test(thread, a_cache_is_born_at_the_first_miss_and_stays)
     cr_assert_eq(thread_cache(), cache);
     cr_assert_eq(thread_count(), 1);
     cr_assert_eq(caches_made(), 1);
-    cr_assert_not(cache_pop(cache, c, &p));
+    cr_assert_not(cache_pop(cache, class_place(c), &p));
     cache_check(cache);
 }
 
@@ -136,12 +136,12 @@ static pthread_barrier_t arrived, go_on;
 static void *be_recalled(void *unused)
 {
     void *p = alloc();
-    cache_push(cache_self, c, p);
+    cache_push(cache_self, class_place(c), p);
     struct cache *cache = cache_self;
     pthread_barrier_wait(&arrived);
     pthread_barrier_wait(&go_on);
-    bool turned = READ_ONCE(cache_self) == &cache_none && !cache_pop(cache_self, c, &p);
-    bool right = thread_cache() == cache && cache_self == cache && cache_pop(cache_self, c, &p);
+    bool turned = READ_ONCE(cache_self) == &cache_none && !cache_pop(cache_self, class_place(c), &p);
+    bool right = thread_cache() == cache && cache_self == cache && cache_pop(cache_self, class_place(c), &p);
     return turned && right ? &pools : unused;
 }
 
@@ -255,7 +255,7 @@ static void *leave_blocks(void *unused)
     for (int i = 0; i < 100; i++)
         p[i] = alloc();
     for (int i = 0; i < 90; i++)
-        cache_push(cache_self, c, p[i]);
+        cache_push(cache_self, class_place(c), p[i]);
     pthread_barrier_wait(&arrived);
     pthread_barrier_wait(&go_on);
     return unused;
