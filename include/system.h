@@ -35,6 +35,10 @@ void system_unmap(void *at, size_t bytes);
 /* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);
 
+/* Lets the program read and write these pages, or lets nobody touch them; what they hold stays. False if the kernel
+   refused (it makes no more mappings): some of them may have changed. */
+bool system_protect(void *at, size_t bytes, bool accessible);
+
 /* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
 size_t system_resident(const void *at, size_t bytes);
 

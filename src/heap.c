@@ -102,6 +102,13 @@ static void *pooled_try(struct pool *pool, enum pool_growth *growth)
     return NULL;
 }
 
+/* Whatever can be given back is: also what waits for the sake of TARN_DEBUG=uaf, which no other collection ends. */
+static COLD void make_room(void)
+{
+    guard_collect();
+    gc_run();
+}
+
 /* Fails for want of memory -> gc once -> retry -> NULL. */
 static void *pooled_insist(struct pool *pool)
 {
@@ -111,7 +118,7 @@ static void *pooled_insist(struct pool *pool)
         pool_fail(pool);
         if (!options.gc)
             return NULL;
-        gc_run();
+        make_room();
         p = pooled_try(pool, &growth);
         if (p == NULL && growth == POOL_NO_MEMORY)
             pool_fail(pool);
@@ -134,7 +141,7 @@ static COLD void *hooked_alloc(struct pool *pool, size_t n, size_t align, bool r
 {
     if (debug_fails())
         return NULL;
-    void *p = debug_on(DEBUG_UAF) ? guard_alloc(n, align, pool->id) : NULL;
+    void *p = debug_on(DEBUG_UAF) ? guard_alloc(n, align, pool->id, debug_caller) : NULL;
     if (p != NULL && debug_on(DEBUG_POISON) && !raw)
         memset(p, options.debug.poison, n);
     if (p == NULL && (p = pooled_alloc(pool)) != NULL)
@@ -162,7 +169,7 @@ static void *large_insist(void *old, size_t n, size_t align, bool zero)
     large_count_failure();
     if (!options.gc)
         return NULL;
-    gc_run();
+    make_room();
     p = large_try(old, n, align, zero);
     if (p == NULL)
         large_count_failure();
@@ -173,8 +180,12 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
 {
     if (n > PTRDIFF_MAX || (unlikely(debug_on(DEBUG_FAIL)) && debug_fails()))
         return NULL;
+    void *p = NULL;
     thread_busy++;
-    void *p = large_insist(old, n, align, zero);
+    if (unlikely(debug_on(DEBUG_UAF)) && old == NULL)
+        p = guard_alloc(n, align, CLASS_LARGE, debug_caller);
+    if (likely(p == NULL))
+        p = large_insist(old, n, align, zero);
     thread_busy--;
     if (unlikely(debug_on(DEBUG_POISON)) && p != NULL && old == NULL && !zero)
         memset(p, options.debug.poison, n);
@@ -223,11 +234,14 @@ static void report(const void *p, const char *call)
 {
     unsigned class = region_class(p);
     struct fault fault = {.kind = FAULT_FOREIGN, .call = call, .pointer = p};
-    if (class_is_pool(class)) {
+    if (class == CLASS_GUARDED) {
+        guard_accuse(p, call, &fault);
+    } else if (class_is_pool(class)) {
         fault.kind = FAULT_INSIDE;
         fault.pool = pools[class].name;
         fault.pool_size = pools[class].size;
         fault.expected = slab_block_of(region_slab(p), p);
+        debug_callers(fault.expected, &fault.allocated, &fault.freed);
     } else if (class != CLASS_NONE) {
         fault.kind = FAULT_INSIDE;
     } else if (region_unit(p) < region.units) {
@@ -268,7 +282,7 @@ static void pooled_free(struct pool *pool, void *p, const char *call)
 static COLD void guarded_free(void *p, const char *call)
 {
     struct fault fault;
-    if (!guard_free(p, call, &fault))
+    if (!guard_free(p, call, debug_caller, &fault))
         fault_report(&fault);
 }
 
@@ -288,6 +302,21 @@ void heap_free_slow(void *p, const char *call)
         report(p, call);
 }
 
+/* A block of the pool `owner` that was given to another. */
+static COLD void report_stranger(const void *p, const char *call, unsigned owner, const struct pool *other)
+{
+    struct fault fault = {
+        .kind = FAULT_WRONG_POOL,
+        .call = call,
+        .pointer = p,
+        .pool = pools[owner].name,
+        .pool_size = pools[owner].size,
+        .other = other->name,
+    };
+    debug_callers(p, &fault.allocated, &fault.freed);
+    fault_report(&fault);
+}
+
 void heap_pool_free(struct pool *pool, void *p, const char *call)
 {
     if (p == NULL)
@@ -296,14 +325,7 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
     if (owner == pool->id)
         heap_free_slow(p, call);
     else if (class_is_pool(owner))
-        fault_report(&(struct fault){
-            .kind = FAULT_WRONG_POOL,
-            .call = call,
-            .pointer = p,
-            .pool = pools[owner].name,
-            .pool_size = pools[owner].size,
-            .other = pool->name,
-        });
+        report_stranger(p, call, owner, pool);
     else
         report(p, call);
 }

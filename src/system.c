@@ -52,6 +52,12 @@ bool system_discard(void *at, size_t bytes)
     return madvise(at, bytes, MADV_DONTNEED) == 0;
 }
 
+bool system_protect(void *at, size_t bytes, bool accessible)
+{
+    debug_check(lock_none_held());
+    return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
+}
+
 size_t system_resident(const void *at, size_t bytes)
 {
     enum { BATCH = 512 }; /* pages a call: small enough for a signal handler's stack */

@@ -143,6 +143,14 @@ bool system_discard(void *at, size_t bytes)
     return !refuses() && madvise(at, bytes, MADV_DONTNEED) == 0;
 }
 
+/* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
+bool system_protect(void *at, size_t bytes, bool accessible)
+{
+    bool refused = refuses();
+    size_t part = refused ? ALIGN_DOWN(bytes / 2, system_page()) : bytes;
+    return mprotect(at, part, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 && !refused;
+}
+
 size_t system_resident(const void *at, size_t bytes)
 {
     (void)at;

@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* From now on the `after`th call that could refuse (0: the next) does, and the `count - 1` behind it too. */
+/* From now on the `after`th call that could refuse (0: the next) does, and the `count - 1` behind it too;
+   system_protect refuses half-way. */
 void fake_refuse(size_t after, size_t count);
 void fake_refuse_none(void);
 
