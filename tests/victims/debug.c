@@ -144,7 +144,7 @@ static void merge(void)
     dprintf(1, "%s\n", one == two ? "one pool" : "two pools");
 }
 
-void wrong_pool(void)
+__attribute__((noinline)) void wrong_pool(void)
 {
     struct tarn_pool *one = NAMED(tarn_pool_create)("one", SIZE, 0, 0);
     struct tarn_pool *two = NAMED(tarn_pool_create)("two", SIZE, 0, 0);
@@ -154,7 +154,7 @@ void wrong_pool(void)
     NAMED(tarn_pool_free)(one, p);
 }
 
-void named_overrun(void)
+__attribute__((noinline)) void named_overrun(void)
 {
     struct tarn_pool *pool = NAMED(tarn_pool_create)("session", SIZE, 0, TARN_EXACT);
     char *p = NAMED(tarn_pool_alloc)(pool);
