@@ -39,6 +39,7 @@ struct fault {
     ptrdiff_t offset; /* FAULT_OVERRUN, FAULT_WRITTEN, FAULT_TOUCHED: of the first bad byte, from the start */
     bool live;        /* FAULT_TOUCHED: the block is in use */
     const void *allocated, *freed; /* the callers of its last alloc and free; NULL: not known */
+    const void *touched; /* FAULT_TOUCHED: just behind where the instruction starts; NULL: not known */
 };
 
 void fault_report(const struct fault *f);

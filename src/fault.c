@@ -118,6 +118,7 @@ static void print_lines(const struct fault *f, const char *end)
         out_print(&o, "tarn: %p: ", f->pointer);
     describe(&o, f);
     out_print(&o, "%s; %s\n", later ? " (found at flush)" : "", end);
+    print_caller(&o, "touched", f->touched);
     print_caller(&o, "allocated", f->allocated);
     print_caller(&o, "freed", f->freed);
     out_flush(&o);
