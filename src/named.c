@@ -186,10 +186,16 @@ static struct pool *merge_locked(const struct wish *w)
 
 /* ---- places ------------------------------------------------------------------------------------------- */
 
-/* Is nothing left of the pool that was here? */
-static bool is_vacant(const struct pool *p)
+/* Is nothing left of the pool that was here? Asked with its lock, behind whoever took the last slab out: that one looked
+   at the class's row. */
+static bool is_vacant(struct pool *p)
 {
-    return p->users == 0 && READ_ONCE(p->allocated) == 0 && !thread_knows(p->id);
+    if (p->users > 0)
+        return false;
+    lock_acquire(&p->lock);
+    bool empty = p->allocated == 0;
+    lock_release(&p->lock);
+    return empty && !thread_knows(p->id);
 }
 
 /* A place for a class of its own; 0: all are taken. */
