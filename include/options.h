@@ -59,7 +59,7 @@ struct options {
         uint8_t poison;       /* of DEBUG_POISON */
         bool help;            /* the list of the words is wanted */
     } debug;
-    char pools[128]; /* how the dump shows pools: a query (stats.h) */
+    char pools[128]; /* how the dump shows pools: a query (query.h) */
 };
 extern struct options options;
 

@@ -174,7 +174,8 @@ int tarn_pools_each(int (*visit)(struct tarn_pool *pool, void *context), void *c
  * Prints the pools on descriptor `fd`: what SIGQUIT prints. `query` chooses, as HAProxy's "show pools" does; NULL: as
  * TARN_POOLS says. Words, in any order, with blanks or commas between: byname | bysize | byusage (most bytes used
  * first, unused pools left out); match PREFIX (of the name); detailed (every registration, limits); a number: the
- * first so many. 0, or -1 with errno EINVAL: not a query. May be called in a signal handler.
+ * first so many, with the totals of all that match. 0, or -1 with errno EINVAL: not a query; ENOMEM: other threads are
+ * dumping, and there is no memory for one dump more. May be called in a signal handler.
  */
 int tarn_pools_dump(int fd, const char *query);
 

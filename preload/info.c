@@ -8,10 +8,13 @@
  *     uordblks            bytes of blocks in use; arena == uordblks + fordblks, as in glibc
  *     hblks, hblkhd       large blocks in use, and their bytes: not part of the above
  *     keepcost            bytes that malloc_trim would give back at once: spare units with pages behind them
+ *
+ * All zeroes where there is no memory to count in (stats_take).
  */
 #include "family.h"
 #include "gc.h"
 #include "options.h"
+#include "out.h"
 #include "stats.h"
 #include "trace.h"
 
@@ -24,21 +27,23 @@
 
 EXPORT struct mallinfo2 mallinfo2(void)
 {
-    struct stats s;
-    stats_read(&s);
+    struct stats *s = stats_take();
+    if (s == NULL)
+        return (struct mallinfo2){0};
     struct mallinfo2 info = {
-        .arena = s.pool_bytes,
-        .hblks = s.large.blocks,
-        .hblkhd = s.large.bytes,
-        .fsmblks = s.cached_bytes,
-        .uordblks = s.used_bytes,
-        .fordblks = s.pool_bytes - s.used_bytes,
-        .keepcost = s.dirty,
+        .arena = s->pool_bytes,
+        .hblks = s->large.blocks,
+        .hblkhd = s->large.bytes,
+        .fsmblks = s->cached_bytes,
+        .uordblks = s->used_bytes,
+        .fordblks = s->pool_bytes - s->used_bytes,
+        .keepcost = s->dirty,
     };
-    for (unsigned i = 0; i < s.count; i++) {
-        info.ordblks += s.pool[i].allocated - s.pool[i].used;
-        info.smblks += s.pool[i].cached;
+    for (unsigned i = 0; i < s->count; i++) {
+        info.ordblks += s->pool[i].allocated - s->pool[i].used;
+        info.smblks += s->pool[i].cached;
     }
+    stats_drop(s);
     return info;
 }
 
@@ -75,14 +80,20 @@ EXPORT int malloc_info(int flags, FILE *stream)
         errno = EINVAL;
         return -1;
     }
-    stats_xml(write_text, stream);
+    if (!stats_xml(write_text, stream)) {
+        errno = ENOMEM;
+        return -1;
+    }
     return 0;
 }
 
 EXPORT void malloc_stats(void)
 {
     int before = errno;
-    stats_print(STDERR_FILENO, "as malloc_stats was called");
+    struct query query;
+    query_parse(options.pools, &query);
+    if (!stats_print(STDERR_FILENO, "as malloc_stats was called", &query))
+        out_complain("malloc_stats: no memory for a second dump at one time");
     errno = before;
 }
 

@@ -25,8 +25,6 @@ static struct out_file target = {.fd = -1};
  */
 static struct {
     int dumper; /* 0: nobody */
-    struct stats stats;
-    struct residence residence;
     char path[1024];
 } scene;
 
@@ -79,9 +77,9 @@ static void dump_to_target(const char *why)
     int fd = open_target();
     if (fd < 0)
         return;
-    stats_read(&scene.stats);
-    stats_residence(&scene.stats, &scene.residence);
-    stats_report(fd, why, &scene.stats, &scene.residence);
+    struct query query;
+    query_parse(options.pools, &query);
+    stats_print(fd, why, &query);
     close_target(fd);
 }
 

@@ -240,13 +240,14 @@ static void check_tag(const struct pool *pool, const struct note *note, const ch
 
 /* ---- a block goes out, and comes back --------------------------------------------------------------- */
 
+/* The copy is of the block when it had been filled, so that it shows what the pattern would. */
 static void verify(const struct pool *pool, const struct note *note, const char *p)
 {
     size_t size = block_bytes(pool), same = size;
-    if (debug_on(DEBUG_INTEGRITY))
-        same = compare_pattern(p, size, note->pattern);
-    if (same == size && note->copied)
+    if (note->copied)
         same = compare_copy(p, size);
+    else if (debug_on(DEBUG_INTEGRITY))
+        same = compare_pattern(p, size, note->pattern);
     if (same < size)
         report(FAULT_WRITTEN, NULL, pool, note, p, same);
 }

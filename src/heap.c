@@ -241,6 +241,7 @@ static void report(const void *p, const char *call)
         fault.pool = pools[class].name;
         fault.pool_size = pools[class].size;
         fault.expected = slab_block_of(region_slab(p), p);
+        debug_callers(fault.expected, &fault.allocated, &fault.freed);
     } else if (class != CLASS_NONE) {
         fault.kind = FAULT_INSIDE;
     } else if (region_unit(p) < region.units) {
@@ -301,6 +302,21 @@ void heap_free_slow(void *p, const char *call)
         report(p, call);
 }
 
+/* A block of the pool `owner` that was given to another. */
+static COLD void report_stranger(const void *p, const char *call, unsigned owner, const struct pool *other)
+{
+    struct fault fault = {
+        .kind = FAULT_WRONG_POOL,
+        .call = call,
+        .pointer = p,
+        .pool = pools[owner].name,
+        .pool_size = pools[owner].size,
+        .other = other->name,
+    };
+    debug_callers(p, &fault.allocated, &fault.freed);
+    fault_report(&fault);
+}
+
 void heap_pool_free(struct pool *pool, void *p, const char *call)
 {
     if (p == NULL)
@@ -309,14 +325,7 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
     if (owner == pool->id)
         heap_free_slow(p, call);
     else if (class_is_pool(owner))
-        fault_report(&(struct fault){
-            .kind = FAULT_WRONG_POOL,
-            .call = call,
-            .pointer = p,
-            .pool = pools[owner].name,
-            .pool_size = pools[owner].size,
-            .other = pool->name,
-        });
+        report_stranger(p, call, owner, pool);
     else
         report(p, call);
 }

@@ -12,6 +12,7 @@
 #include "gc.h"
 #include "heap.h"
 #include "meta.h"
+#include "query.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -28,9 +29,8 @@ static struct {
 
 static bool good_name(const char *name)
 {
-    static const char accepted[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:+/";
     size_t length = strlen(name);
-    return length > 0 && length < POOL_NAME && strspn(name, accepted) == length;
+    return length > 0 && length < POOL_NAME && query_name_length(name) == length;
 }
 
 static bool good(const struct wish *w)

@@ -3,6 +3,7 @@
 
 #include "options.h"
 #include "out.h"
+#include "query.h"
 
 #include <limits.h>
 #include <signal.h>
@@ -314,6 +315,21 @@ static void print_misuse(const struct row *row, struct out *o)
     out_print(o, "%s", misuse_words[*(enum misuse *)field_of(row)]);
 }
 
+/* Kept as it is written: whoever dumps parses it again. Zeroes fill the rest. */
+static bool parse_query(const struct row *row, const char *text)
+{
+    struct query unused;
+    if (!query_parse(text, &unused) || strlen(text) >= sizeof options.pools)
+        return false;
+    strncpy(field_of(row), text, sizeof options.pools);
+    return true;
+}
+
+static void print_query(const struct row *row, struct out *o)
+{
+    out_print(o, "%s", (const char *)field_of(row));
+}
+
 const struct type_verbs option_types[] = {
     [TYPE_BOOL] = {parse_bool, print_bool},
     [TYPE_SIZE] = {parse_size, print_size},
@@ -324,4 +340,5 @@ const struct type_verbs option_types[] = {
     [TYPE_TARGET] = {parse_target, print_target},
     [TYPE_MISUSE] = {parse_misuse, print_misuse},
     [TYPE_WORDS] = {options_parse_words, options_print_words},
+    [TYPE_QUERY] = {parse_query, print_query},
 };

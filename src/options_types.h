@@ -18,7 +18,8 @@ enum type {
     TYPE_SIGNAL,
     TYPE_TARGET,
     TYPE_MISUSE,
-    TYPE_WORDS
+    TYPE_WORDS,
+    TYPE_QUERY
 };
 
 struct row {

@@ -1,11 +1,14 @@
 /*
- * The dump's form, after HAProxy's; here and nowhere else (tests/unit/test_stats.c holds it):
+ * The dump's form, after HAProxy's; here and nowhere else (tests/unit/test_stats_print.c holds it):
  *
  *   Dumping pools usage of tarn, pid 4711, 3 threads: SIGQUIT also flushes them.
  *     - Pool size-64 (64 bytes)   : 1024 allocated  (65536 bytes), 900 used, ~100 cached, [and on this line]
  *                                   0 failures, 1 users,  12% waste
  *     - Pool size-512 (512 bytes) :  256 allocated (131072 bytes), 250 used,   ~0 cached, ...
- *   Total: 2 pools, 196608 bytes allocated, 185600 used, ~6400 cached, 0 failures.
+ *     - Pool session (96 bytes)   :  682 allocated  (65472 bytes), 682 used,   ~0 cached, ... 0% waste [SHARED]
+ *         blocks of 96 bytes, align 16, 1 slabs, limit none, 0 limit hits, minavail 0    [where detailed:]
+ *         > session: 90 bytes, align 16, SHARED, src/conn.c:41                           [who asked for it]
+ *   Total: 3 pools, 262080 bytes allocated, 251072 used, ~6400 cached, 0 failures.
  *   Large: 3 blocks, 1048576 bytes, 2097152 held by jemalloc, 0 failures.
  *   Resident: 4194304 bytes, of which
  *     - live           :  184320 bytes   180.0k    4%
@@ -13,13 +16,14 @@
  *     - not ours       : 1785856 bytes     1.7M   42%
  *
  * A person finds columns, grep finds words with one space between: numbers are padded in front of whatever
- * belongs to them, and as wide as this dump needs. Waste is what the pool has and the program does not use.
+ * belongs to them, and as wide as this dump needs. Waste is what the pool has and the program does not use. A pool
+ * without a name is "-". Limit hits are no failures: those are for want of memory.
  */
 #include "stats.h"
 
-#include "check.h"
 #include "out.h"
 
+#include <string.h>
 #include <unistd.h>
 
 static unsigned digits(uint64_t value)
@@ -56,38 +60,98 @@ static uint64_t percent(uint64_t share, uint64_t whole)
     return whole == 0 ? 0 : share * 100 / whole;
 }
 
-static bool worth_a_line(const struct pool_stats *p)
+static const char *shown(const char *name)
 {
-    return p->allocated != 0 || p->failed != 0;
+    return *name != '\0' ? name : "-";
 }
 
-struct widths {
-    unsigned size, allocated, bytes, used, cached, failed, users;
+/* ---- which, and how wide ---------------------------------------------------------------------------- */
+
+_Static_assert((int)QUERY_PREFIX == (int)POOL_NAME, "a prefix is a name at most");
+
+struct total {
+    uint64_t bytes, used, cached, failed;
 };
 
-static unsigned measure(const struct stats *s, struct widths *w)
+struct widths {
+    unsigned label, allocated, bytes, used, cached, failed, users;
+};
+
+/* The pools that the query chooses, in its order. */
+struct choice {
+    struct total total;  /* of all of them */
+    struct widths width; /* of those that get a line: pool[0..lines) */
+    unsigned count, lines;
+    uint8_t pool[STATS_POOLS];
+};
+
+static bool chosen(const struct query *q, const struct pool_stats *p)
 {
-    unsigned lines = 0;
-    *w = (struct widths){0};
-    for (const struct pool_stats *p = s->pool; p < s->pool + s->count; p++) {
-        if (!worth_a_line(p))
-            continue;
-        widen(&w->size, p->size);
-        widen(&w->allocated, p->allocated);
-        widen(&w->bytes, p->size * p->allocated);
-        widen(&w->used, p->used);
-        widen(&w->cached, p->cached);
-        widen(&w->failed, p->failed);
-        widen(&w->users, p->users);
-        lines++;
+    return stats_tells_of(p) && (q->order != QUERY_BY_USAGE || p->used != 0) &&
+           strncmp(p->name, q->prefix, strlen(q->prefix)) == 0;
+}
+
+/* Does `a` come before `b`, which is the smaller? */
+static bool overtakes(const struct query *q, const struct pool_stats *a, const struct pool_stats *b)
+{
+    switch (q->order) {
+    case QUERY_BY_NAME:
+        return strcmp(a->name, b->name) < 0;
+    case QUERY_BY_USAGE:
+        return a->size * a->used > b->size * b->used;
+    default:
+        return false;
     }
-    return lines;
+}
+
+static void choose(struct choice *choice, const struct query *q, const struct stats *s)
+{
+    *choice = (struct choice){.count = 0};
+    for (unsigned i = 0; i < s->count; i++) {
+        const struct pool_stats *p = &s->pool[i];
+        if (!chosen(q, p))
+            continue;
+        choice->total.bytes += p->size * p->allocated;
+        choice->total.used += p->size * p->used;
+        choice->total.cached += p->size * p->cached;
+        choice->total.failed += p->failed;
+        unsigned at = choice->count++;
+        for (; at > 0 && overtakes(q, p, &s->pool[choice->pool[at - 1]]); at--)
+            choice->pool[at] = choice->pool[at - 1];
+        choice->pool[at] = (uint8_t)i;
+    }
+    choice->lines = choice->count < q->lines ? choice->count : q->lines;
+}
+
+static unsigned label_width(const struct pool_stats *p)
+{
+    return (unsigned)strlen(shown(p->name)) + digits(p->size);
+}
+
+static void measure(struct widths *w, const struct pool_stats *p)
+{
+    if (w->label < label_width(p))
+        w->label = label_width(p);
+    widen(&w->allocated, p->allocated);
+    widen(&w->bytes, p->size * p->allocated);
+    widen(&w->used, p->used);
+    widen(&w->cached, p->cached);
+    widen(&w->failed, p->failed);
+    widen(&w->users, p->users);
+}
+
+/* ---- the lines -------------------------------------------------------------------------------------- */
+
+/* Others may have it too, or do: malloc's own are open to all, but it is nothing to tell before someone comes. */
+static bool is_shared(const struct pool_stats *p)
+{
+    return (p->flags & POOL_SHARED) != 0 && (p->id >= CLASS_NAMED || p->users > 1);
 }
 
 static void print_pool(struct out *o, const struct pool_stats *p, const struct widths *w)
 {
-    out_print(o, "  - Pool size-%zu (%zu bytes)", p->size, p->size);
-    pad(o, 2 * (w->size - digits(p->size)));
+    out_print(o, "  - Pool %s (%lu bytes)", shown(p->name), p->size);
+    pad(o, w->label - label_width(p));
     out_print(o, " :");
     number(o, w->allocated, " ", p->allocated, " allocated");
     number(o, w->bytes, " (", p->size * p->allocated, " bytes),");
@@ -95,7 +159,43 @@ static void print_pool(struct out *o, const struct pool_stats *p, const struct w
     number(o, w->cached, " ~", p->cached, " cached,");
     number(o, w->failed, " ", p->failed, " failures,");
     number(o, w->users, " ", p->users, " users,");
-    number(o, 3, " ", percent(p->allocated - p->used, p->allocated), "% waste\n");
+    number(o, 3, " ", percent(p->allocated - p->used, p->allocated), "% waste");
+    out_print(o, "%s\n", is_shared(p) ? " [SHARED]" : "");
+}
+
+static void print_details(struct out *o, const struct pool_stats *p)
+{
+    out_print(o, "      blocks of %u bytes, align %u, %u slabs, limit ", p->block, p->align, p->slabs);
+    if (p->limit != 0)
+        out_print(o, "%lu", p->limit);
+    else
+        out_print(o, "none");
+    out_print(o, ", %lu limit hits, minavail %lu\n", p->limited, p->minavail);
+    /* Not more than there are users: one that is destroyed meanwhile goes on a list of others. */
+    const struct registration *r = p->registrations;
+    for (uint64_t n = 0; r != NULL && n < p->users; n++, r = __atomic_load_n(&r->next, __ATOMIC_ACQUIRE)) {
+        out_print(o, "      > %s: %zu bytes, align %zu", shown(r->name), r->size, r->align);
+        out_print(o, "%s%s", (r->flags & POOL_SHARED) != 0 ? ", SHARED" : "",
+                  (r->flags & POOL_EXACT) != 0 ? ", EXACT" : "");
+        if (r->file[0] != '\0')
+            out_print(o, ", %s:%u", r->file, r->line);
+        out_print(o, "\n");
+    }
+}
+
+static void print_pools(struct out *o, const struct query *q, const struct stats *s)
+{
+    struct choice choice;
+    choose(&choice, q, s);
+    for (unsigned i = 0; i < choice.lines; i++)
+        measure(&choice.width, &s->pool[choice.pool[i]]);
+    for (unsigned i = 0; i < choice.lines; i++) {
+        print_pool(o, &s->pool[choice.pool[i]], &choice.width);
+        if (q->detailed)
+            print_details(o, &s->pool[choice.pool[i]]);
+    }
+    out_print(o, "Total: %u pools, %lu bytes allocated, %lu used, ~%lu cached, %lu failures.\n", choice.count,
+              choice.total.bytes, choice.total.used, choice.total.cached, choice.total.failed);
 }
 
 static void print_part(struct out *o, const char *name, uint64_t bytes, const struct residence *r)
@@ -127,88 +227,30 @@ static void print_residence(struct out *o, const struct residence *r)
         print_part(o, "not ours", r->other, r);
 }
 
-void stats_report(int fd, const char *occasion, const struct stats *s, const struct residence *r)
+void stats_report(int fd, const char *occasion, const struct query *q, const struct stats *s,
+                  const struct residence *r)
 {
     struct out o;
-    struct widths w;
-    unsigned lines = measure(s, &w);
     out_start(&o, fd);
     out_print(&o, "Dumping pools usage of tarn, pid %d, %u thread%s: %s.\n", (int)getpid(), s->threads,
               s->threads == 1 ? "" : "s", occasion);
-    for (const struct pool_stats *p = s->pool; p < s->pool + s->count; p++)
-        if (worth_a_line(p))
-            print_pool(&o, p, &w);
-    out_print(&o, "Total: %u pools, %lu bytes allocated, %lu used, ~%lu cached, %lu failures.\n", lines,
-              s->pool_bytes, s->used_bytes, s->cached_bytes, s->failed);
+    print_pools(&o, q, s);
     out_print(&o, "Large: %lu blocks, %lu bytes, %lu held by jemalloc, %lu failures.\n", s->large.blocks,
               s->large.bytes, s->large.held, s->large.failed);
+    if (s->guarded != 0)
+        out_print(&o, "Guarded: %lu blocks, %lu bytes.\n", s->guarded, s->guarded_bytes);
     print_residence(&o, r);
     out_flush(&o);
 }
 
-void stats_print(int fd, const char *occasion)
+bool stats_print(int fd, const char *occasion, const struct query *q)
 {
-    struct stats s;
     struct residence r;
-    stats_read(&s);
-    stats_residence(&s, &r);
-    stats_report(fd, occasion, &s, &r);
-}
-
-struct sink {
-    void (*write_text)(const char *, void *);
-    void *context;
-};
-
-/* Hands on what `o`, which has no descriptor, has gathered: an element, far shorter than its buffer. */
-static void hand_on(struct out *o, const struct sink *sink)
-{
-    debug_check(o->used < sizeof o->text);
-    o->text[o->used] = '\0';
-    sink->write_text(o->text, sink->context);
-    o->used = 0;
-}
-
-static void xml_pool(struct out *o, const struct pool_stats *p)
-{
-    out_print(
-        o, "<pool name=\"size-%zu\" size=\"%zu\" allocated=\"%lu\" bytes=\"%lu\" used=\"%lu\" cached=\"%lu\"",
-        p->size, p->size, p->allocated, p->size * p->allocated, p->used, p->cached);
-    out_print(o, " failures=\"%lu\" users=\"%lu\" minavail=\"%lu\" limit=\"%lu\" slabs=\"%lu\"/>\n",
-              p->failed, p->users, p->minavail, p->limit, p->slabs);
-}
-
-/*
- * The outer shape and the elements total, system and aspace are glibc's, so that its readers find what they
- * look for: fast = free blocks at hand (cached), rest = the other free ones, mmap = large.
- */
-void stats_xml(void (*write_text)(const char *, void *), void *context)
-{
-    const struct sink sink = {write_text, context};
-    struct stats s;
-    struct out o;
-    uint64_t cached = 0, unused = 0;
-    stats_read(&s);
-    out_start(&o, -1);
-    out_print(&o, "<malloc version=\"1\">\n<heap nr=\"0\">\n");
-    for (const struct pool_stats *p = s.pool; p < s.pool + s.count; p++) {
-        cached += p->cached;
-        unused += p->allocated - p->used - p->cached;
-        if (worth_a_line(p))
-            xml_pool(&o, p);
-        hand_on(&o, &sink);
-    }
-    out_print(&o, "</heap>\n<total type=\"fast\" count=\"%lu\" size=\"%lu\"/>\n", cached, s.cached_bytes);
-    out_print(&o, "<total type=\"rest\" count=\"%lu\" size=\"%lu\"/>\n", unused,
-              s.pool_bytes - s.used_bytes - s.cached_bytes);
-    out_print(&o, "<total type=\"mmap\" count=\"%lu\" size=\"%lu\"/>\n", s.large.blocks, s.large.bytes);
-    out_print(&o, "<pools allocated=\"%lu\" used=\"%lu\" cached=\"%lu\" failures=\"%lu\" threads=\"%u\"/>\n",
-              s.pool_bytes, s.used_bytes, s.cached_bytes, s.failed, s.threads);
-    out_print(&o, "<large blocks=\"%lu\" bytes=\"%lu\" held=\"%lu\" failures=\"%lu\"/>\n", s.large.blocks,
-              s.large.bytes, s.large.held, s.large.failed);
-    out_print(&o, "<spare bytes=\"%lu\"/>\n<books bytes=\"%lu\"/>\n", s.dirty, s.meta);
-    out_print(&o, "<system type=\"current\" size=\"%lu\"/>\n", s.mapped);
-    hand_on(&o, &sink);
-    out_print(&o, "<aspace type=\"total\" size=\"%lu\"/>\n</malloc>\n", s.mapped);
-    hand_on(&o, &sink);
+    struct stats *s = stats_take();
+    if (s == NULL)
+        return false;
+    stats_residence(s, &r);
+    stats_report(fd, occasion, q, s, &r);
+    stats_drop(s);
+    return true;
 }

@@ -8,6 +8,7 @@
 #include "gc.h"
 #include "heap.h"
 #include "named.h"
+#include "options.h"
 #include "out.h"
 #include "stats.h"
 #include "thread.h"
@@ -231,7 +232,16 @@ EXPORT int tarn_pools_each(int (*visit)(struct tarn_pool *pool, void *context), 
 
 EXPORT int tarn_pools_dump(int fd, const char *query)
 {
-    (void)query;
-    stats_print(fd, "as tarn_pools_dump was called");
+    struct query q;
+    if (!query_parse(query != NULL ? query : options.pools, &q)) {
+        errno = EINVAL;
+        return -1;
+    }
+    int before = errno;
+    if (!stats_print(fd, "as tarn_pools_dump was called", &q)) {
+        errno = ENOMEM;
+        return -1;
+    }
+    errno = before;
     return 0;
 }

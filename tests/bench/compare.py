@@ -22,7 +22,6 @@ DEBIAN = {  # name: (package, file)
     "mimalloc": ("libmimalloc2.0", "libmimalloc.so.2.0"),
     "tcmalloc": ("libtcmalloc-minimal4", "libtcmalloc_minimal.so.4"),
 }
-MARK_BEGIN, MARK_END = "<!-- bench:begin -->", "<!-- bench:end -->"
 RATIO_WANTED = 1.1  # a line where tarn's ratio to the best peer is above this is shown in bold
 MANY_LIVE = 100_000  # memory is compared where it isn't mostly the harness's own
 
@@ -251,13 +250,20 @@ def report(options, chosen, lines, samples):
     return "\n".join(text)
 
 
-def readme_parts(path):
-    """What stands before and after the marks."""
+def readme_parts(path, name):
+    """What stands before, with the first mark, and after, with the second one."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->\n"
     with open(path, encoding="utf-8") as readme:
         text = readme.read()
-    if text.count(MARK_BEGIN) != 1 or text.count(MARK_END) != 1 or text.index(MARK_BEGIN) > text.index(MARK_END):
-        sys.exit(f"bench: {path} needs {MARK_BEGIN} and {MARK_END}, once each, in this order")
-    return text[:text.index(MARK_BEGIN)], text[text.index(MARK_END):]
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        sys.exit(f"bench: {path} needs {begin.strip()} and {end.strip()}, once each, in this order")
+    return text[:text.index(begin)] + begin, text[text.index(end):]
+
+
+def readme_write(path, name, text):
+    before, after = readme_parts(path, name)
+    with open(path, "w", encoding="utf-8") as readme:
+        readme.write(before + text + after)
 
 
 def write_tsv(path, samples):
@@ -271,7 +277,7 @@ def write_tsv(path, samples):
 def main():
     options = arguments()
     if options.readme:
-        readme_parts(options.readme)  # a missing mark is told before the minutes are spent
+        readme_parts(options.readme, "bench")  # a missing mark is told before the minutes are spent
     chosen, lines = allocators(options), lines_of(options)
     if not chosen or not lines:
         sys.exit("bench: nothing to measure: no allocator, or no line, matches")
@@ -283,9 +289,7 @@ def main():
         with open(options.markdown, "w", encoding="utf-8") as markdown:
             markdown.write(text)
     if options.readme:
-        before, after = readme_parts(options.readme)
-        with open(options.readme, "w", encoding="utf-8") as readme:
-            readme.write(f"{before}{MARK_BEGIN}\n{text}{after}")
+        readme_write(options.readme, "bench", text)
     if not options.markdown and not options.readme:
         print(text, end="")
     sys.exit(1 if failures else 0)

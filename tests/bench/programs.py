@@ -16,9 +16,7 @@ import sys
 import tempfile
 import time
 
-from compare import DEBIAN, geomean, machine_text
-
-MARK_BEGIN, MARK_END = "<!-- programs:begin -->", "<!-- programs:end -->"
+from compare import DEBIAN, geomean, machine_text, readme_parts, readme_write
 
 SQL = """create table t(a,b);
 with recursive c(x) as (select 1 union all select x+1 from c where x<300000)
@@ -127,6 +125,8 @@ def main():
     parser.add_argument("--readme", nargs="?", const="README.md", metavar="FILE")
     parser.add_argument("--tarn", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.readme:
+        readme_parts(options.readme, "programs")  # a missing mark is told before the minutes are spent
     with tempfile.TemporaryDirectory() as folder:
         peers = allocators(os.path.abspath(options.tarn))
         chosen = programs(folder)
@@ -136,14 +136,10 @@ def main():
             f"Peak resident memory, MiB:\n\n{table(peak, order, names, 1024, 1)}\n\n"
             f"{machine_text()}; made by `./scripts/bench.sh --programs --readme`. redis-server's \"glibc\" is Debian's\n"
             "redis as it comes, which is linked with jemalloc.\n\n")
-    if not options.readme:
+    if options.readme:
+        readme_write(options.readme, "programs", text)
+    else:
         print(text)
-        return
-    with open(options.readme, encoding="utf-8") as readme:
-        whole = readme.read()
-    before, after = whole[:whole.index(MARK_BEGIN)], whole[whole.index(MARK_END):]
-    with open(options.readme, "w", encoding="utf-8") as readme:
-        readme.write(f"{before}{MARK_BEGIN}\n{text}{after}")
 
 
 if __name__ == "__main__":

@@ -202,6 +202,10 @@ Test(debug, a_copy_goes_across_units)
     while ((uintptr_t)block / UNIT == ((uintptr_t)block + pool->size - 1) / UNIT);
     int last = (int)pool->size - 1, edge = UNIT - (int)((uintptr_t)block % UNIT);
     options.debug.words = DEBUG_BACKUP;
+    size_t calls = fake_calls();
+    give_out(pool->size);
+    cr_expect(take_back());
+    cr_expect_eq(fake_calls() - calls, 2 + 3, "a table and a unit's notes, a table and two units' copies");
     for (int i = 0; i < 4; i++) {
         const int offsets[] = {0, edge - 1, edge, last};
         give_out(pool->size);
@@ -297,6 +301,7 @@ Test(debug, tags_of_the_smallest_and_the_biggest)
     cr_expect_eq(debug_usable(block), 1);
     block[0] = 'x';
     cr_expect(take_back());
+    cr_expect_eq(debug_usable(block), SIZE, "a free block has no tag");
     memset(block, 'x', SIZE);
     give_out(SIZE - 7);
     for (int i = 0; i < SIZE; i++)

@@ -87,6 +87,7 @@ static void expect_defaults(void)
     cr_expect_eq(options.debug.fail_percent, 1);
     cr_expect_eq(options.debug.poison, 0x50);
     cr_expect_not(options.debug.help);
+    cr_expect_str_eq(options.pools, "bysize");
 }
 
 Test(options, defaults)
@@ -167,6 +168,9 @@ Test(options, good_values_as_shown)
         {"TARN_DUMP=a b\x1b[31m", "a b\\x1b[31m"},
         {"TARN_STATS_AT_EXIT=1", NULL},
         {"TARN_STATS_AT_EXIT=0", NULL},
+        {"TARN_POOLS=bysize", NULL},
+        {"TARN_POOLS=byusage,5", NULL},
+        {"TARN_POOLS=match=sess  detailed 5", NULL},
         {"TARN_MISUSE=ignore", NULL},
         {"TARN_MISUSE=warn", NULL},
         {"TARN_MISUSE=Abort", "abort"},
@@ -192,8 +196,9 @@ Test(options, values_arrive_in_their_fields)
 {
     cr_expect(START("TARN_CACHE=2k", "TARN_MAX_POOLED=1k", "TARN_LIMIT=3G", "TARN_MINAVAIL=64:1000,1k:2",
                     "TARN_SIGNAL=SIGRTMIN+1", "TARN_DUMP=/tmp/d", "TARN_STATS_AT_EXIT=1", "TARN_MISUSE=abort",
-                    "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1"));
+                    "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1", "TARN_POOLS=byname 3"));
     cr_expect_str_eq(printed(), "");
+    cr_expect_str_eq(options.pools, "byname 3");
     cr_expect_eq(options.cache, 2048);
     cr_expect_eq(options.max_pooled, 1024);
     cr_expect_eq(options.limit, (size_t)3 << 30);
@@ -236,6 +241,7 @@ Test(options, classes_are_the_biggest_number_and_the_biggest_size)
     "none, a name such as USR2 or RTMIN+1, or a number; not KILL, STOP, or one that reports a crash; using " \
     "QUIT"
 #define DUMP_ACCEPTS   "a descriptor's number, or a file's path (%p is the pid, %% is %); using 2"
+#define POOLS_ACCEPTS  "byname, bysize or byusage, match=PREFIX, detailed, a number of lines; using bysize"
 #define MISUSE_ACCEPTS "ignore, warn or abort; using warn"
 
 Test(options, bad_values)
@@ -339,6 +345,9 @@ Test(options, bad_values)
         {"TARN_STATS_AT_EXIT=", "0 or 1; using 0"},
         {"TARN_GC=off", "0 or 1; using 1"},
         {"TARN_STRICT=yes", "0 or 1; using 0"},
+        {"TARN_POOLS=bycolour", POOLS_ACCEPTS},
+        {"TARN_POOLS=byname,byname", POOLS_ACCEPTS},
+        {"TARN_POOLS=match", POOLS_ACCEPTS},
         {"TARN_MISUSE=", MISUSE_ACCEPTS},
         {"TARN_MISUSE=war", MISUSE_ACCEPTS},
         {"TARN_MISUSE=warning", MISUSE_ACCEPTS},
@@ -719,14 +728,15 @@ Test(options, the_table_for_people)
 /* What is shown, given as the environment, has the same effect; for the defaults, too. */
 Test(options, what_is_shown_can_be_read_back)
 {
-    char *rounds[][13] = {
+    char *rounds[][14] = {
         {NULL},
         {"TARN_CLASSES=16-512/16,1000000000000", "TARN_CACHE=100", NULL},
         {"TARN_DEBUG=fail=9,fail,poison=255,no-cache,uaf", NULL},
         {"TARN_DEBUG=fail=9,poison=1,no-fail,no-poison", NULL},
         {"TARN_CLASSES=16-512/16,1k-8k/512", "TARN_CACHE=100k", "TARN_MINAVAIL=7:8,4k:9", "TARN_LIMIT=5T",
          "TARN_SIGNAL=SIGRTMIN+4", "TARN_DUMP=/tmp/%p", "TARN_STATS_AT_EXIT=1", "TARN_MISUSE=abort",
-         "TARN_GC=0", "TARN_SHOW=1", "TARN_DEBUG=help,fail=7,tag,poison=0,uaf,cache", NULL},
+         "TARN_GC=0", "TARN_SHOW=1", "TARN_POOLS=byname,match s",
+         "TARN_DEBUG=help,fail=7,tag,poison=0,uaf,cache", NULL},
     };
     for (size_t r = 0; r < ARRAY_LENGTH(rounds); r++) {
         static char again[ARRAY_LENGTH(names)][700];
@@ -750,6 +760,23 @@ Test(options, what_is_shown_can_be_read_back)
     }
 }
 
+/* None is the default, and the longest that fits is kept whole. */
+Test(options, the_shortest_and_the_longest_query)
+{
+    char entry[200] = "TARN_POOLS=";
+    cr_expect(START(entry));
+    cr_expect_str_eq(printed(), "");
+    cr_expect_str_eq(options.pools, "");
+    memset(entry + 11, ' ', sizeof options.pools - 1);
+    cr_expect(START(entry));
+    cr_expect_str_eq(printed(), "");
+    cr_expect_str_eq(options.pools, entry + 11);
+    entry[11 + sizeof options.pools - 1] = ' ';
+    cr_expect(START(entry));
+    cr_expect_neq(printed()[0], '\0');
+    cr_expect_str_eq(options.pools, "bysize");
+}
+
 Test(options, show)
 {
     START("TARN_CACHE=2k", "TARN_SIGNAL=bad");
@@ -766,6 +793,7 @@ Test(options, show)
                                 "  TARN_SIGNAL         QUIT\n"
                                 "  TARN_DUMP           2\n"
                                 "  TARN_STATS_AT_EXIT  0\n"
+                                "  TARN_POOLS          bysize\n"
                                 "  TARN_MISUSE         warn\n"
                                 "  TARN_DEBUG          none\n"
                                 "  TARN_GC             1\n"

@@ -1,5 +1,7 @@
+#include "guard.h"
 #include "heap.h"
 #include "pool.h"
+#include "region.h"
 #include "stats.h"
 
 #include <criterion/criterion.h>
@@ -7,110 +9,30 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* What `stats_report` writes, in a buffer of the test's. */
-static const char *reported(const struct stats *s, const struct residence *r)
-{
-    static char text[1 << 14];
-    int fd = memfd_create("dump", 0);
-    stats_report(fd, "SIGQUIT also flushes them", s, r);
-    ssize_t length = pread(fd, text, sizeof text - 1, 0);
-    cr_assert_geq(length, 0);
-    text[length] = '\0';
-    close(fd);
-    return text;
-}
-
-static const struct residence some_residence = {.rss = 2000000,
-                                                .live = 1000000,
-                                                .cached = 20000,
-                                                .free_in_slabs = 100000,
-                                                .large = 262144,
-                                                .spare = 0,
-                                                .meta = 65536,
-                                                .other = 552320};
-
-/* The golden dump: whoever changes the form changes it here, in stats_print.c's comment and in the README. */
-Test(stats_report, form)
-{
-    const struct stats s = {
-        .count = 4,
-        .pool = {{.size = 16, .users = 1},
-                 {.size = 64, .allocated = 1024, .used = 900, .cached = 100, .users = 1, .slabs = 1},
-                 {.size = 512, .allocated = 100256, .used = 100250, .users = 1, .slabs = 2},
-                 {.size = 4096, .failed = 12, .users = 1}},
-        .large = {.blocks = 3, .bytes = 1048576, .held = 2097152, .failed = 2},
-        .pool_bytes = 51396608,
-        .used_bytes = 51385600,
-        .cached_bytes = 6400,
-        .failed = 12,
-        .threads = 3};
-    char expected[2048];
-    snprintf(expected, sizeof expected,
-             "Dumping pools usage of tarn, pid %d, 3 threads: SIGQUIT also flushes them.\n"
-             "  - Pool size-64 (64 bytes)     :   1024 allocated    (65536 bytes),    900 used, ~100 cached, "
-             " 0 failures, 1 users,  12%% waste\n"
-             "  - Pool size-512 (512 bytes)   : 100256 allocated (51331072 bytes), 100250 used,   ~0 cached, "
-             " 0 failures, 1 users,   0%% waste\n"
-             "  - Pool size-4096 (4096 bytes) :      0 allocated        (0 bytes),      0 used,   ~0 cached, "
-             "12 failures, 1 users,   0%% waste\n"
-             "Total: 3 pools, 51396608 bytes allocated, 51385600 used, ~6400 cached, 12 failures.\n"
-             "Large: 3 blocks, 1048576 bytes, 2097152 held by jemalloc, 2 failures.\n"
-             "Resident: 2000000 bytes, of which\n"
-             "  - live           : 1000000 bytes   976.6k   50%%\n"
-             "  - cached         :   20000 bytes    19.5k    1%%\n"
-             "  - free in slabs  :  100000 bytes    97.7k    5%%\n"
-             "  - large          :  262144 bytes   256.0k   13%%\n"
-             "  - spare          :       0 bytes        0    0%%\n"
-             "  - bookkeeping    :   65536 bytes    64.0k    3%%\n"
-             "  - not ours       :  552320 bytes   539.4k   27%%\n",
-             (int)getpid());
-    cr_assert_str_eq(reported(&s, &some_residence), expected);
-}
-
-/* HAProxy's 32-bit products wrapped at 4 GiB. */
-Test(stats_report, is_64_bit_throughout)
-{
-    const uint64_t many = (uint64_t)1 << 40;
-    const struct stats s = {
-        .count = 1,
-        .pool = {{.size = 32768, .allocated = many, .used = many / 2 + 1, .failed = many, .users = many}},
-        .pool_bytes = many << 15};
-    const char *text = reported(&s, &some_residence);
-    cr_assert_not_null(
-        strstr(text, " 1099511627776 allocated (36028797018963968 bytes), 549755813889 used,"));
-    cr_assert_not_null(strstr(text, " 1099511627776 failures, 1099511627776 users,  49% waste\n"));
-    cr_assert_not_null(strstr(text, "Total: 1 pools, 36028797018963968 bytes allocated"));
-}
-
-Test(stats_report, without_proc_claims_no_rest)
-{
-    const struct stats s = {.count = 0};
-    const struct residence r = {.live = 4096};
-    const char *text = reported(&s, &r);
-    cr_assert_not_null(strstr(text, "Resident: unknown"));
-    cr_assert_not_null(strstr(text, "live           : 4096 bytes"));
-    cr_assert_null(strstr(text, "not ours"));
-    cr_assert_null(strstr(text, "%"));
-}
 
 /* Snapshots are big; the tests compare one with the next. */
 static struct stats before, after;
 
+static const struct pool_stats *find(const struct stats *s, unsigned id)
+{
+    for (unsigned i = 0; i < s->count; i++)
+        if (s->pool[i].id == id)
+            return &s->pool[i];
+    return NULL;
+}
+
 static const struct pool_stats *pool_of(const struct stats *s, size_t n)
 {
-    return &s->pool[class_of(n) - 1];
+    return find(s, (unsigned)class_of(n));
 }
 
 static void check_snapshot(const struct stats *s)
 {
     uint64_t bytes = 0, used = 0, cached = 0, failed = 0;
-    cr_assert_eq(s->count, class_count);
     for (unsigned i = 0; i < s->count; i++) {
         const struct pool_stats *p = &s->pool[i];
-        cr_assert(i == 0 || s->pool[i - 1].size < p->size);
+        cr_assert(i == 0 || s->pool[i - 1].size < p->size ||
+                  (s->pool[i - 1].size == p->size && s->pool[i - 1].id < p->id));
         cr_assert_leq(p->used, p->allocated);
         cr_assert_leq(p->cached, p->allocated - p->used);
         bytes += p->size * p->allocated;
@@ -148,6 +70,7 @@ Test(stats_read, counts_blocks_exactly_at_rest)
     heap_free(heap_alloc(200), "free");
     stats_read(&before);
     check_snapshot(&before);
+    cr_assert_eq(before.count, class_count);
     take(200, BLOCKS);
     stats_read(&after);
     check_snapshot(&after);
@@ -218,6 +141,89 @@ Test(stats_read, is_never_absurd)
     p->allocated = allocated;
 }
 
+/* ---- named pools, made by hand ---- */
+
+static struct pool *make_pool(unsigned c, const char *name, size_t size)
+{
+    sizeclass_define(c, (uint32_t)ALIGN_UP(size, 16));
+    pool_init(c);
+    if (class_end <= c)
+        class_end = c + 1;
+    struct pool *p = &pools[c];
+    strcpy(p->name, name);
+    p->size = size;
+    p->users = 1;
+    return p;
+}
+
+Test(stats_read, named_pools_stand_by_size_and_those_of_one_size_by_age)
+{
+    heap_start();
+    make_pool(CLASS_NAMED, "big", 4 << 20);
+    make_pool(CLASS_NAMED + 1, "first", 64);
+    make_pool(CLASS_NAMED + 2, "gone", 64)->users = 0;
+    make_pool(CLASS_NAMED + 3, "second", 64);
+    make_pool(CLASS_NAMED + 4, "tiny", 1);
+    stats_read(&after);
+    check_snapshot(&after);
+    cr_assert_eq(after.count, class_count + 4);
+    cr_assert_str_eq(after.pool[0].name, "tiny");
+    cr_assert_str_eq(after.pool[after.count - 1].name, "big");
+    const struct pool_stats *p = pool_of(&after, 64);
+    cr_assert_str_eq(p[0].name, "size-64");
+    cr_assert_str_eq(p[1].name, "first");
+    cr_assert_str_eq(p[2].name, "second");
+    cr_assert_gt(p[3].size, 64);
+    cr_assert_null(find(&after, CLASS_NAMED + 2));
+}
+
+Test(stats_read, as_many_as_there_can_be)
+{
+    heap_start();
+    for (unsigned c = CLASS_NAMED; c < CLASS_MAX; c++)
+        make_pool(c, "one", 10000 - 10 * c);
+    stats_read(&after);
+    check_snapshot(&after);
+    cr_assert_eq(after.count, class_count + CLASS_MAX - CLASS_NAMED);
+    cr_assert_leq(after.count, (unsigned)STATS_POOLS);
+    cr_assert_leq(sizeof after, 32768);
+}
+
+/* What is told of a pool is the pool's own; the sums are of what a user takes for its size. */
+Test(stats_read, copies_every_field)
+{
+    heap_start();
+    stats_read(&before);
+    static struct registration registration;
+    struct pool *p = make_pool(CLASS_NAMED, "session", 4 << 20);
+    p->size = (4 << 20) - 9;
+    p->align = 4096;
+    p->flags = POOL_SHARED | POOL_EXACT;
+    p->allocated = 1000000;
+    p->used = 900000;
+    p->depot_count = 3;
+    p->failed = 5, p->limited = 6, p->users = 7, p->minavail = 8, p->limit = 9, p->slabs = 10;
+    p->registrations = &registration;
+    stats_read(&after);
+    check_snapshot(&after);
+    const struct pool_stats *s = find(&after, CLASS_NAMED);
+    cr_assert_str_eq(s->name, "session");
+    cr_assert_eq(s->size, (4 << 20) - 9);
+    cr_assert_eq(s->block, 4 << 20);
+    cr_assert_eq(s->align, 4096);
+    cr_assert_eq(s->flags, POOL_SHARED | POOL_EXACT);
+    cr_assert(s->allocated == 1000000 && s->used == 900000 &&
+              s->cached == 3 * class_table[CLASS_NAMED].batch);
+    cr_assert(s->failed == 5 && s->limited == 6 && s->users == 7 && s->minavail == 8 && s->limit == 9);
+    cr_assert_eq(s->slabs, 10);
+    cr_assert_eq(s->registrations, &registration);
+    cr_assert_eq(after.pool_bytes - before.pool_bytes, 4194295000000u); /* above 2^32 */
+    cr_assert_eq(after.used_bytes - before.used_bytes, 3774865500000u);
+    cr_assert_eq(after.failed - before.failed, 5);
+}
+
+/* ---- resident memory ---- */
+
 static uint64_t sum(const struct residence *r)
 {
     return r->live + r->cached + r->free_in_slabs + r->large + r->spare + r->meta + r->other;
@@ -271,6 +277,33 @@ Test(stats_residence, knows_large_blocks)
     heap_free(p, "free");
 }
 
+Test(stats_read, counts_guarded_blocks)
+{
+    heap_start();
+    stats_read(&before);
+    cr_assert(before.guarded == 0 && before.guarded_bytes == 0);
+    cr_assert_not_null(guard_alloc(100, 16, 1, NULL));
+    cr_assert_not_null(guard_alloc(5000, 16, 1, NULL));
+    stats_read(&after);
+    cr_assert_eq(after.guarded, 2);
+    cr_assert_eq(after.guarded_bytes, guard_bytes());
+    cr_assert_geq(after.guarded_bytes, 3 * 4096);
+}
+
+/* A block of its own between guard pages is the program's, whatever pool it was asked from. */
+Test(stats_residence, guarded_blocks_are_live)
+{
+    take(1000, BLOCKS);
+    struct residence in_pool = residence_now();
+    unsigned class = region_class(block[0]);
+    struct slab *slab = region_slab(block[0]);
+    region_set_class(slab->base, slab->units, CLASS_GUARDED);
+    struct residence guarded = residence_now();
+    region_set_class(slab->base, slab->units, class);
+    cr_assert_geq(guarded.live, in_pool.live);
+    give(BLOCKS);
+}
+
 static char xml[1 << 16];
 
 static void gather(const char *text, void *context)
@@ -321,8 +354,10 @@ static void check_well_formed(const char *p)
 Test(stats_xml, is_well_formed_and_true)
 {
     take(64, 500);
+    struct pool *named = make_pool(CLASS_NAMED, "app.session", 96);
+    named->limited = 3;
     stats_read(&after);
-    stats_xml(gather, &xml);
+    cr_assert(stats_xml(gather, &xml));
     check_well_formed(xml);
     cr_assert_eq(strncmp(xml, "<malloc version=\"1\">\n", 21), 0);
     char expected[256];
@@ -331,5 +366,7 @@ Test(stats_xml, is_well_formed_and_true)
              "<pool name=\"size-64\" size=\"64\" allocated=\"%lu\" bytes=\"%lu\" used=\"%lu\"", p->allocated,
              p->allocated * 64, p->used);
     cr_assert_not_null(strstr(xml, expected));
+    cr_assert_not_null(strstr(xml, "<pool name=\"app.session\" size=\"96\" allocated=\"0\" "));
+    cr_assert_not_null(strstr(xml, " limited=\"3\" "));
     give(500);
 }

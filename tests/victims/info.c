@@ -82,6 +82,14 @@ static void trims(void)
     expect(malloc_trim(0) == 0); /* nothing left to give */
 }
 
+/* With blocks of two sizes, so that there is something to choose from. */
+static void stats(void)
+{
+    block[0] = malloc(SIZE);
+    block[1] = malloc(2 * SIZE);
+    malloc_stats();
+}
+
 static void options(void)
 {
     expect(mallopt(M_ARENA_MAX, 1) == 1 && mallopt(M_ARENA_MAX, 8) == 1 && mallopt(M_ARENA_TEST, 2) == 1);
@@ -116,7 +124,7 @@ int main(int argc, char **argv)
     else if (strcmp(mode, "action") == 0)
         action(atoi(argv[2]));
     else if (strcmp(mode, "stats") == 0)
-        malloc_stats();
+        stats();
     else if (strcmp(mode, "xml") == 0)
         expect(malloc_info(0, stdout) == 0);
     else if (strcmp(mode, "xml-refused") == 0)

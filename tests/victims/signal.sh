@@ -92,6 +92,10 @@ expect "  and leaves SIGQUIT alone" exits 131
 preloaded TARN_SIGNAL=none signal_answer
 expect "TARN_SIGNAL=none installs nothing" exits 131
 
+preloaded TARN_POOLS=match=size-64,detailed signal_answer
+expect "TARN_POOLS=match=size-64,detailed" [ "$(count '^  - Pool' err),$(count '^  - Pool size-64 ' err)" = 2,2 ]
+expect "  with limits" [ "$(count '^      blocks of 64 bytes, .* limit none' err)" -eq 2 ]
+
 preloaded TARN_DUMP="$scratch/dump.%p" signal_answer
 expect "TARN_DUMP=file" dumps 2 "$(echo dump.*)"
 expect "  with the pid for %p" grep -q "pid $(echo dump.* | cut -d. -f2)," "$(echo dump.*)"
