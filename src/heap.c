@@ -37,18 +37,26 @@ static void end_thread(void *cache)
 
 static bool started;
 
+/* Every realloc is to come by, and a tag belongs to no one's block. */
+static COLD void make_hooked(void)
+{
+    EACH_CLASS (c) {
+        class_table[c].stays = 0;
+        pools[c].size -= debug_extra();
+    }
+}
+
 static void start(void)
 {
     out_remember_stderr();
     if (!options_start(environ))
         _exit(2);
     sizeclass_start(options.classes, options.classes_count, options.max_pooled);
-    cache_budget(
-        debug_on(DEBUG_COLD_FIRST) ? 0 : options.cache); /* the coldest shall be in the loaded magazine */
+    cache_budget(debug_on(DEBUG_COLD_FIRST) ? 0
+                                            : options.cache); /* the coldest is in the loaded magazine then */
     pool_start();
     if (debug_on(DEBUG_HOOKS))
-        EACH_CLASS (c)
-            class_table[c].stays = 0;
+        make_hooked();
     for (unsigned i = 0; i < options.minavail_count; i++)
         if (options.minavail[i].size <= pooled_max)
             pools[class_of(options.minavail[i].size)].minavail = options.minavail[i].blocks;
