@@ -332,7 +332,7 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
     unsigned class = region_class(p), owner = class == CLASS_GUARDED ? guard_pool(p) : class;
     if (owner == pool->id)
         heap_free_slow(p, call);
-    else if (class_is_pool(owner))
+    else if (class_is_pool(owner) || heap_usable(p) > 0) /* large: pools[owner] is an empty place */
         report_stranger(p, call, owner, pool);
     else
         report(p, call);
