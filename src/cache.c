@@ -172,18 +172,28 @@ bool cache_pop_coldest(struct cache *cache, unsigned c, void **block)
     return true;
 }
 
+/*
+ * An empty magazine comes first: without memory for one, a full one is emptied in its place. Stacked away, it would be
+ * missing from then on, and each free would ask the kernel in vain (RLIMIT_AS of 256 MiB full of blocks of 48: freeing
+ * them took 30 s).
+ */
 bool cache_flush(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
-    struct magazine *m = unload(bin), *empty = NULL;
-    if (m != NULL && !may_stack(cache, c))
-        empty = pool_give(&pools[c], m, news);
-    else if (m != NULL)
+    struct magazine *m = unload(bin), *empty = get_spare(bin, c);
+    if (m != NULL && empty == NULL) {
+        pool_empty(&pools[c], m, news);
+        empty = m;
+    } else if (m != NULL && may_stack(cache, c)) {
         stack(cache, c, m);
-    if (empty == NULL && (empty = get_spare(bin, c)) == NULL)
-        return false;
-    load(bin, empty);
-    return true;
+    } else if (m != NULL) {
+        m = pool_give(&pools[c], m, news);
+        if (m != NULL)
+            keep_spare(bin, m);
+    }
+    if (empty != NULL)
+        load(bin, empty);
+    return empty != NULL;
 }
 
 void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)

@@ -263,6 +263,13 @@ static unsigned give_blocks_locked(struct pool *p, void *const *blocks, unsigned
     return good;
 }
 
+static void empty_locked(struct pool *p, struct magazine *m, struct pool_news *news)
+{
+    count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
+    release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
+    m->count = 0;
+}
+
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news)
 {
     struct magazine *empty = m;
@@ -276,12 +283,17 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
         if (empty != NULL)
             p->spares = empty->next;
     } else {
-        count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
-        release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
-        m->count = 0;
+        empty_locked(p, m, news);
     }
     lock_release(&p->lock);
     return empty;
+}
+
+void pool_empty(struct pool *p, struct magazine *m, struct pool_news *news)
+{
+    lock_acquire(&p->lock);
+    empty_locked(p, m, news);
+    lock_release(&p->lock);
 }
 
 void pool_give_one(struct pool *p, void *block, struct pool_news *news)
