@@ -234,10 +234,10 @@ static bool passed;
 
 static void *race(void *number)
 {
-    static __thread void *held[LIMIT];
+    static __thread void *held[LIMIT + 1]; /* one more than there are: even a thread alone meets the limit */
     uintptr_t id = (uintptr_t)number, got = 0;
     for (int round = 0; round < 300; round++) {
-        while (got < LIMIT && (held[got] = tarn_pool_alloc(pool)) != NULL) {
+        while (got <= LIMIT && (held[got] = tarn_pool_alloc(pool)) != NULL) {
             unsigned now = __atomic_add_fetch(&live, 1, __ATOMIC_SEQ_CST);
             if (now > LIMIT || pool_now(pool).allocated > LIMIT)
                 passed = true;
