@@ -4,7 +4,7 @@
 #   run     build the library and run programs under it (the default)
 #   demo    run, and redis for `scripts/tarn run`
 #   test    demo, and all that scripts/test.sh uses
-#   bench   test, and the other allocators of the README's table
+#   bench   test, and the other allocators and the programs that bench.sh compares
 #
 # Says nothing and needs no rights when nothing is missing.
 set -eu
@@ -12,7 +12,8 @@ set -eu
 run='gcc libc6-dev binutils cmake ninja-build libjemalloc-dev libunwind-dev'
 demo="$run redis-server redis-tools"
 test="$demo g++ clang clang-format libcriterion-dev python3 sqlite3 perl git procps"
-bench="$test libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4"
+bench="$test libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libtbbmalloc2
+    ruby lua5.4 nodejs ghostscript memcached postgresql"
 
 fail()
 {
