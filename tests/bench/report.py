@@ -156,8 +156,8 @@ class Report:
                 unit = (f"ratios to {self.reference}" if self.relative
                         else figures.about.unit or "in each line's unit")
                 parts += [f"<details><summary>{figures.about.title} of every line, {unit}</summary>",
-                          f"{self.spread(figures)}*tarn / best* is to the best peer of that line; *± %* is half the wider "
-                          "of the two spreads.", self.lines(figures), "</details>"]
+                          f"{self.spread(figures)}*tarn / best* is to the best peer of that line; *± %* is half the "
+                          "wider of the two spreads.", self.lines(figures), "</details>"]
         if self.runner.failures:
             parts.append("Failed: " + "; ".join(f"{name} under {allocator}: {reason}" for (name, allocator), reason
                                                 in sorted(self.runner.failures.items())) + ".")
