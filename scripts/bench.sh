@@ -14,6 +14,12 @@ build_micro() {
     ${CC:-cc} $flags tests/bench/micro*.c -o build/bench/micro
     # shellcheck disable=SC2086
     ${CC:-cc} $flags $renamed tests/bench/micro*.c tests/bench/null.c -o build/bench/micro-null
+    # The lines in C++ are the same harness with another table.
+    command -v "${CXX:-c++}" >/dev/null || return 0
+    # shellcheck disable=SC2086
+    ${CC:-cc} $flags -c tests/bench/micro.c -o build/bench/harness.o
+    ${CXX:-c++} -std=c++17 -D_GNU_SOURCE -O2 -fno-builtin -fno-plt -pthread -Wl,-z,now \
+        tests/bench/containers.cc build/bench/harness.o -o build/bench/containers
 }
 
 command="./scripts/bench.sh${*:+ $*}"
