@@ -76,5 +76,6 @@ def memcached_commands(client, count):
         elif i % 10 == 7:
             parts.append(f"delete {key} noreply\r\n")
         else:
-            parts.append(f"get {key} {client}:{random.below(count // 3 + 1)}\r\n")
+            more = (f"{client}:{random.below(count // 3 + 1)}" for _ in range(7))
+            parts.append(f"get {key} {' '.join(more)}\r\n")
     return ("".join(parts) + "quit\r\n").encode()

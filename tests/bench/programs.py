@@ -91,7 +91,7 @@ def commands(folder, bank):
     """All of them; n is such that each takes a second or two."""
     return [
         Compiler(folder, 400),
-        Command("C++ maps", folder, 250000, bank, "{n}"),
+        Command("C++ maps", folder, 150000, bank, "{n}"),
         Command("python3", folder, 80000, "python3", "-S", work("work.py"), "{n}",
                 PYTHONMALLOC="malloc", PYTHONHASHSEED="0"),
         Command("perl", folder, 300000, "perl", work("work.pl"), "{n}", PERL_HASH_SEED="0"),

@@ -141,7 +141,8 @@ class Report:
                 f"median cell, {100 * spreads[-1]:.0f} % in the worst ({worst[0]}, {worst[1]}). ")
 
     def markdown(self):
-        rounds = max(map(len, self.runner.samples.values()), default=0)
+        rounds = max((len(self.runner.samples.get((workload.name, allocator.name), [])) // workload.turns
+                      for workload in self.runner.workloads for allocator in self.runner.allocators), default=0)
         parts = [f"Medians of {rounds} round{'s' if rounds > 1 else ''}, least is best; by group as ratios to "
                  f"{self.reference}. The last column is tarn's mean to that of the one best peer, which is named."]
         for figures in self.figures.values():

@@ -22,9 +22,10 @@ class Progress:
 
     BAR = 24
 
-    def __init__(self, rounds, visits, label=""):
-        self.left = {visit: rounds for visit in visits}
-        self.total, self.done = rounds * len(visits), 0
+    def __init__(self, visits, label=""):
+        """`visits`: how many of each there will be."""
+        self.left = dict(visits)
+        self.total, self.done = sum(visits.values()), 0
         self.took, self.spent = {}, 0.0
         self.label, self.live = label, sys.stderr.isatty()
 
@@ -89,7 +90,7 @@ class Runner:
         """Ends early, with what there is, at the user's Ctrl-C."""
         try:
             self.prepare()
-            progress = Progress(1, [workload.name for workload in self.workloads], "warm-up: ")
+            progress = Progress({workload.name: 1 for workload in self.workloads}, "warm-up: ")
             for workload in self.workloads:  # the libraries are read in, the processor leaves its sleep
                 begin = time.monotonic()
                 progress.show(workload.name)
@@ -103,11 +104,12 @@ class Runner:
             note("interrupted: what was measured so far follows")
 
     def rounds(self, rounds):
-        progress = Progress(rounds, [(workload.name, allocator.name) for workload in self.workloads
-                                     for allocator in self.allocators])
+        order = [workload for workload in self.workloads for _ in range(workload.turns)]
+        progress = Progress({(workload.name, allocator.name): rounds * workload.turns for workload in self.workloads
+                             for allocator in self.allocators})
         try:
             for _ in range(rounds):
-                for workload in random.sample(self.workloads, len(self.workloads)):
+                for workload in random.sample(order, len(order)):
                     for allocator in random.sample(self.allocators, len(self.allocators)):
                         progress.show(f"{workload.name} {allocator.name}")
                         begin = time.monotonic()

@@ -101,10 +101,10 @@ class Redis(Server):
 
 
 class Memcached(Server):
-    """Many clients at once on two threads: each sends all it has, and reads what comes back."""
+    """Clients at once on two threads: each sends all it has, and reads what comes back."""
 
     needs = ("memcached",)
-    CLIENTS, COMMANDS = 20, 600000
+    CLIENTS, COMMANDS = 4, 200000
 
     def __init__(self, folder):
         super().__init__("memcached", folder)

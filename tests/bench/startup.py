@@ -4,20 +4,20 @@ import subprocess
 
 from workload import Timed, Workload, median_usage, sample_of
 
-RUNS = 40  # in a row, in one sample: the others' turn comes soon, and a sample's median is steady
+RUNS = 8  # in a row, in one sample: the others' turn comes soon
 
 
 class Start(Workload):
     """Half a millisecond each, so a sample is the median of many."""
 
-    unit = "µs"
+    unit, turns = "µs", 12
 
     def __init__(self, name, command, tells_resident=False):
         super().__init__(name, "start-up")
         self.command, self.tells_resident = command, tells_resident
 
     def run(self, allocator, divisor):
-        runs = max(RUNS // divisor, 4)
+        runs = max(RUNS // divisor, 3)
         streams = {"stdout": subprocess.PIPE} if self.tells_resident else {"stdout": subprocess.DEVNULL}
         timed = Timed(self.command, allocator.environment(), runs, **streams)
         text = timed.process.stdout.read().decode() if self.tells_resident else ""

@@ -27,6 +27,7 @@ class Workload:
 
     unit, baseline = "s", False
     needs = ()  # programs
+    turns = 1  # in each round
 
     def __init__(self, name, group):
         self.name, self.group = name, group
