@@ -1,7 +1,7 @@
 #!/bin/sh
 # Measures tarn against glibc and Debian's jemalloc, mimalloc, tcmalloc and tbbmalloc, side by side: small workloads,
 # whole programs and start-up. Tables in Markdown on stdout; --tsv, --svg and --readme write more.
-# --quick does an eighth of the work. Options: ./scripts/bench.sh --help
+# Three quarters of an hour; --quick does an eighth of the work in five minutes. Options: ./scripts/bench.sh --help
 # TARN_LIB=path measures that library instead of building one.
 set -eu
 

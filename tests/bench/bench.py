@@ -30,7 +30,7 @@ def arguments():
     parser.add_argument("--tests", default="", metavar="REGEX", help="just the lines that match")
     parser.add_argument("--programs", dest="groups", action="store_const", const="programs", help="--groups programs")
     parser.add_argument("--list", action="store_true", help="tell the lines and their groups, and measure nothing")
-    parser.add_argument("--rounds", type=int, metavar="N", help="measured rounds (5; with --quick 2)")
+    parser.add_argument("--rounds", type=int, metavar="N", help="measured rounds (3; with --quick 2)")
     parser.add_argument("--quick", action="store_true", help="an eighth of the work, fewer rounds")
     parser.add_argument("--show", default="cpu,peak,held", metavar="FIELDS",
                         help=f"what the tables show, of {', '.join(FIELDS)}; the TSV has all")
@@ -115,7 +115,7 @@ def main():
         if not chosen or not wanted:
             sys.exit("bench: nothing to measure: no allocator, or no line, matches")
         run = runner.Runner(chosen, wanted, 8 if options.quick else 1)
-        run.measure(options.rounds or (2 if options.quick else 5))
+        run.measure(options.rounds or (2 if options.quick else 3))
     if not run.samples:
         sys.exit("bench: nothing was measured")
     if options.tsv:

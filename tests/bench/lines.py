@@ -26,6 +26,7 @@ class Line(Workload):
     def __init__(self, micro, row):
         super().__init__(row["line"], row["group"])
         self.micro, self.baseline, self.about_time = micro, row["baseline"] == "1", row["unit"] == "ns"
+        self.warms_up = self.about_time  # the load of a line about memory is what it is: there is no less of it
         self.threads, self.ops = int(row["threads"]), int(row["ops"])
 
     def run(self, allocator, divisor):

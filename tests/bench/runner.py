@@ -90,8 +90,9 @@ class Runner:
         """Ends early, with what there is, at the user's Ctrl-C."""
         try:
             self.prepare()
-            progress = Progress({workload.name: 1 for workload in self.workloads}, "warm-up: ")
-            for workload in self.workloads:  # the libraries are read in, the processor leaves its sleep
+            warming = [workload for workload in self.workloads if workload.warms_up]
+            progress = Progress({workload.name: 1 for workload in warming}, "warm-up: ")
+            for workload in warming:  # the libraries are read in, the processor leaves its sleep
                 begin = time.monotonic()
                 progress.show(workload.name)
                 for allocator in self.allocators:

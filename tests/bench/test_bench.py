@@ -82,7 +82,8 @@ class Tests(unittest.TestCase):
         made = report.Report(self.run_, ["cpu", "peak"], "", False, "x")
         path = os.path.join(self.folder(), "a.svg")
         picture.write(path, made, ("cpu", "peak"), True)
-        dots = [dot for dot in minidom.parse(path).getElementsByTagName("circle") if dot.getAttribute("class") == "tarn"]
+        dots = [dot for dot in minidom.parse(path).getElementsByTagName("circle")
+                if dot.getAttribute("class") == "tarn"]
         self.assertGreater(len(dots), 6)
 
     def folder(self):

@@ -28,6 +28,7 @@ class Workload:
     unit, baseline = "s", False
     needs = ()  # programs
     turns = 1  # in each round
+    warms_up = True
 
     def __init__(self, name, group):
         self.name, self.group = name, group
