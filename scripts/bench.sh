@@ -1,26 +1,39 @@
 #!/bin/sh
-# Measures tarn against glibc and Debian's jemalloc, mimalloc and tcmalloc, and prints a Markdown table.
-# Six minutes at most; --quick takes a quarter. Options: ./scripts/bench.sh --help
-# --programs measures whole programs instead: CPU seconds and peak memory.
+# Measures tarn against glibc and Debian's jemalloc, mimalloc, tcmalloc and tbbmalloc, side by side: small workloads,
+# whole programs and start-up. Tables in Markdown on stdout; --tsv, --svg and --readme write more.
+# Three quarters of an hour; --quick does an eighth of the work in five minutes. Options: ./scripts/bench.sh --help
 # --pools measures named pools instead, against malloc and against pools with a lock each: a minute.
 # TARN_LIB=path measures that library instead of building one.
 set -eu
 
-flags='-std=gnu17 -D_GNU_SOURCE -Wall -Wextra -O2 -fno-builtin -fno-plt -pthread -Wl,-z,now'
+out=build/bench
+c="${CC:-cc} -std=gnu17 -D_GNU_SOURCE -Wall -Wextra -O2"
+micro='-fno-builtin -fno-plt -pthread -Wl,-z,now'
 
-# micro is linked with libc alone; micro-null is the same program on an allocator that does nothing.
-build_micro() {
+# micro is linked with libc alone; micro-null is the same program on an allocator that does nothing. containers is
+# micro's harness with lines in C++, bank a program in C++: without a C++ compiler they are left out.
+# timed is static: it mustn't load what it measures.
+build_tools()
+{
     renamed='-Dmalloc=null_malloc -Dfree=null_free -Dcalloc=null_calloc -Drealloc=null_realloc'
-    mkdir -p build/bench
+    mkdir -p $out
     # shellcheck disable=SC2086 # the flags are words
-    ${CC:-cc} $flags tests/bench/micro*.c -o build/bench/micro
-    # shellcheck disable=SC2086
-    ${CC:-cc} $flags $renamed tests/bench/micro*.c tests/bench/null.c -o build/bench/micro-null
+    {
+        $c $micro tests/bench/micro*.c -o $out/micro
+        $c $micro $renamed tests/bench/micro*.c tests/bench/null.c -o $out/micro-null
+        $c -static tests/bench/timed.c -o $out/timed
+        $c tests/bench/hello.c -o $out/hello
+        command -v "${CXX:-c++}" >/dev/null || return 0
+        $c $micro -c tests/bench/micro.c -o $out/micro.o
+        ${CXX:-c++} -std=c++17 -O2 $micro tests/bench/containers.cc $out/micro.o -o $out/containers
+        ${CXX:-c++} -std=c++17 -O2 tests/bench/work/bank.cc -o $out/bank
+    }
 }
 
 # pools-DESIGN-SIZE is micro on a pool. Those of tarn are linked with it, before libc: malloc is tarn's too.
-build_pools() {
-    mkdir -p build/bench
+build_pools()
+{
+    mkdir -p $out
     for design in tarn malloc mutex seed; do
         linked=
         case $design in
@@ -28,8 +41,8 @@ build_pools() {
         esac
         for size in 64 256; do
             # shellcheck disable=SC2086 # the flags are words
-            ${CC:-cc} $flags -DBLOCK=$size -I include -include tests/bench/pools_$design.h tests/bench/micro*.c \
-                $linked -o build/bench/pools-$design-$size
+            $c $micro -DBLOCK=$size -I include -include tests/bench/pools_$design.h tests/bench/micro*.c $linked \
+                -o $out/pools-$design-$size
         done
     done
 }
@@ -41,15 +54,10 @@ if [ "${1-}" = --pools ]; then
     ./scripts/bootstrap.sh test >&2
     tarn=$(realpath "${TARN_LIB:-$(./scripts/tarn lib)}")
     build_pools
-    exec python3 tests/bench/pools.py --tarn "$tarn" --folder build/bench --command "$command" "$@"
+    exec python3 tests/bench/pools.py --tarn "$tarn" --folder $out --command "$command" "$@"
 fi
-# A peer that can't be had is left out by compare.py: a comparison with three is better than none.
-./scripts/bootstrap.sh bench >&2 || echo "bench: going on with the peers that are here" >&2
-build_micro
-tarn=${TARN_LIB:-$(./scripts/tarn lib)}
-if [ "${1-}" = --programs ]; then
-    shift
-    exec python3 tests/bench/programs.py --tarn "$tarn" "$@"
-fi
-exec python3 tests/bench/compare.py --micro build/bench/micro --null build/bench/micro-null --tarn "$tarn" \
+# Who can't be had is left out by bench.py: a comparison with three is better than none.
+./scripts/bootstrap.sh bench >&2 || echo "bench: going on with what is here" >&2
+build_tools
+exec python3 tests/bench/bench.py --build $out --tarn "${TARN_LIB:-$(./scripts/tarn lib)}" \
     --command "$command" "$@"

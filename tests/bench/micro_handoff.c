@@ -5,6 +5,8 @@
  */
 #include "micro.h"
 
+#include "../tools/random.h"
+
 #include <pthread.h>
 
 enum { BATCH = 256, BATCHES = 64, RING_MASK = BATCHES - 1, RING_BLOCK = 64 };
@@ -135,6 +137,22 @@ static void prepare_ring(struct worker *w)
     }
 }
 
-const struct test test_handoff = {"allocated by one thread, read and freed by another", prepare_ring,
-                                  work_handoff, 0};
-const struct test test_ring = {"the hand-over alone: nothing is allocated", prepare_ring, work_ring, 1};
+static uint32_t size_server(uint64_t *seed)
+{
+    return 16 + (uint32_t)random_below(seed, 985);
+}
+
+const struct test test_handoff = {.help = "allocated by one thread, read and freed by another",
+                                  .prepare = prepare_ring,
+                                  .work = work_handoff,
+                                  .kind = PAIRED};
+const struct test test_xmalloc = {
+    .help = "16 to 1000 bytes, allocated by half of the threads, freed by the others",
+    .prepare = prepare_ring,
+    .work = work_handoff,
+    .draw = size_server,
+    .kind = PAIRED};
+const struct test test_ring = {.help = "the hand-over alone: nothing is allocated",
+                               .prepare = prepare_ring,
+                               .work = work_ring,
+                               .kind = BASELINE | PAIRED};

@@ -2,12 +2,11 @@
  * can. */
 #include "micro.h"
 
-#include <pthread.h>
-#include <stdio.h>
+#include "../tools/random.h"
 
-enum { SIZES_MASK = SIZES - 1, ORDER_LEAST = 4096, GENERATIONS = 16, STEPS_MOST = 1024 };
+enum { SIZES_MASK = SIZES - 1, ORDER_LEAST = 4096, STEPS_MOST = 1024 };
 
-static void prepare_nothing(struct worker *w)
+void prepare_nothing(struct worker *w)
 {
     (void)w;
 }
@@ -30,12 +29,12 @@ static uint64_t work_calloc(struct worker *w, uint64_t ops)
     return ops;
 }
 
-static void prepare_slots(struct worker *w)
+void prepare_slots(struct worker *w)
 {
     w->slot = table_new(w->line->live * sizeof(*w->slot));
 }
 
-static void prepare_live(struct worker *w)
+void prepare_live(struct worker *w)
 {
     prepare_slots(w);
     for (size_t i = 0; i < w->line->live; i++)
@@ -78,7 +77,25 @@ static uint64_t work_lifo(struct worker *w, uint64_t ops)
     return done;
 }
 
-static void prepare_random(struct worker *w)
+/* The same, emptied in the order in which it was filled. */
+static uint64_t work_seq(struct worker *w, uint64_t ops)
+{
+    const uint32_t *size = w->size;
+    void **slot = w->slot;
+    size_t live = w->line->live;
+    uint64_t done = 0;
+
+    do {
+        for (size_t i = 0; i < live; i++)
+            slot[i] = touched(malloc(size[i & SIZES_MASK]));
+        for (size_t i = 0; i < live; i++)
+            free(slot[i]);
+        done += live;
+    } while (done < ops);
+    return done;
+}
+
+void prepare_random(struct worker *w)
 {
     size_t length = ORDER_LEAST;
 
@@ -88,11 +105,11 @@ static void prepare_random(struct worker *w)
     w->order = table_new(length * sizeof(*w->order));
     w->order_mask = length - 1;
     for (size_t i = 0; i < length; i++)
-        w->order[i] = random_below((uint32_t)w->line->live);
+        w->order[i] = (uint32_t)random_below(&w->seed, w->line->live);
 }
 
 /* A block chosen at random dies, a new one takes its slot. */
-static uint64_t work_random(struct worker *w, uint64_t ops)
+uint64_t work_random(struct worker *w, uint64_t ops)
 {
     const uint32_t *size = w->size, *order = w->order;
     void **slot = w->slot;
@@ -112,19 +129,21 @@ static uint64_t work_random(struct worker *w, uint64_t ops)
     return ops;
 }
 
-/* Every slot once, in random order. */
-static void prepare_tide(struct worker *w)
+void order_shuffle(struct worker *w, size_t count)
 {
-    size_t live = w->line->live;
-
-    prepare_live(w);
-    w->order = table_new(live * sizeof(*w->order));
-    for (size_t i = 0; i < live; i++) {
-        size_t other = random_below((uint32_t)i + 1);
+    w->order = table_new(count * sizeof(*w->order));
+    for (size_t i = 0; i < count; i++) {
+        size_t other = random_below(&w->seed, i + 1);
 
         w->order[i] = w->order[other];
         w->order[other] = (uint32_t)i;
     }
+}
+
+static void prepare_tide(struct worker *w)
+{
+    prepare_live(w);
+    order_shuffle(w, w->line->live);
 }
 
 /* A random half of the live blocks dies, then as many new ones come: unlike in `random`, holes last. */
@@ -151,35 +170,6 @@ static uint64_t work_tide(struct worker *w, uint64_t ops)
         done += half;
     } while (done < ops);
     return done;
-}
-
-struct generation {
-    struct worker *worker;
-    uint64_t ops;
-};
-
-static void *generation_main(void *arg)
-{
-    struct generation *now = arg;
-
-    work_random(now->worker, now->ops);
-    return NULL;
-}
-
-/* As a server does: threads come and go, and the blocks of the dead are freed by their heirs. */
-static uint64_t work_churn(struct worker *w, uint64_t ops)
-{
-    struct generation now = {w, ops / GENERATIONS};
-    pthread_t thread;
-
-    for (int i = 0; i < GENERATIONS; i++) {
-        if (pthread_create(&thread, NULL, generation_main, &now) != 0) {
-            fprintf(stderr, "micro: no thread\n");
-            exit(1);
-        }
-        pthread_join(thread, NULL);
-    }
-    return now.ops * GENERATIONS;
 }
 
 /* `live` buffers that grow side by side through the sizes in `order`, are freed, and start again. */
@@ -238,17 +228,24 @@ static void prepare_append(struct worker *w)
     steps_fill(w, 64, line_more);
 }
 
-const struct test test_pair = {"malloc, write, free", prepare_nothing, work_pair, 0};
-const struct test test_calloc = {"calloc, write, free", prepare_nothing, work_calloc, 0};
-const struct test test_fifo = {"the oldest of the live blocks replaced", prepare_live, work_fifo, 0};
-const struct test test_lifo = {"a stack filled and emptied", prepare_slots, work_lifo, 0};
-const struct test test_random = {"a random one of each thread's live blocks replaced", prepare_random,
-                                 work_random, 0};
-const struct test test_tide = {"a random half of the live blocks freed, then replaced", prepare_tide,
-                               work_tide, 0};
-const struct test test_churn = {"random replacement by threads that die and leave their blocks to the next",
-                                prepare_random, work_churn, 0};
-const struct test test_grow = {"one realloc by half, 16 bytes to the size, 64 buffers side by side",
-                               prepare_grow, work_realloc, 0};
-const struct test test_append = {"one realloc by 64 bytes, 64 buffers side by side", prepare_append,
-                                 work_realloc, 0};
+const struct test test_pair = {.help = "malloc, write, free", .prepare = prepare_nothing, .work = work_pair};
+const struct test test_calloc = {
+    .help = "calloc, write, free", .prepare = prepare_nothing, .work = work_calloc};
+const struct test test_fifo = {
+    .help = "the oldest of the live blocks replaced", .prepare = prepare_live, .work = work_fifo};
+const struct test test_lifo = {
+    .help = "a stack filled and emptied", .prepare = prepare_slots, .work = work_lifo};
+const struct test test_seq = {
+    .help = "a queue filled and emptied", .prepare = prepare_slots, .work = work_seq};
+const struct test test_random = {.help = "a random one of each thread's live blocks replaced",
+                                 .prepare = prepare_random,
+                                 .work = work_random};
+const struct test test_tide = {.help = "a random half of the live blocks freed, then replaced",
+                               .prepare = prepare_tide,
+                               .work = work_tide};
+const struct test test_grow = {.help = "one realloc by half, 16 bytes to the size, 64 buffers side by side",
+                               .prepare = prepare_grow,
+                               .work = work_realloc};
+const struct test test_append = {.help = "one realloc by 64 bytes, 64 buffers side by side",
+                                 .prepare = prepare_append,
+                                 .work = work_realloc};

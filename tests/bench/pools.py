@@ -14,8 +14,13 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 
-from compare import Failed, Progress, geomean, machine_text, output_of, readme_parts, readme_write
+from allocators import output_of
+from figures import geomean
+from report import machine_text, readme_parts, table, write_readme
+from runner import Progress
+from workload import Failed
 
 Design = collections.namedtuple("Design", "name title on_tarn ops ops_shared")  # operations of one thread, of more
 Row = collections.namedtuple("Row", "title size threads words")
@@ -36,7 +41,7 @@ MANY = 8  # the number of threads that HAProxy's design is compared at
 
 
 def rows():
-    return [Row(title, size, threads, [*words, "--threads", str(threads)])
+    return [Row(title, size, threads, (*words, "--threads", str(threads)))
             for title, (words, counts) in WORKLOADS.items() for size in SIZES for threads in counts]
 
 
@@ -60,12 +65,15 @@ def run_rounds(folder, tarn, rounds):
     for row in lines:
         for design in DESIGNS:
             measure(folder, tarn, design, row, 16)
-    progress = Progress(rounds, len(lines) * len(DESIGNS))
+    progress = Progress({(row, design.name): rounds for row in lines for design in DESIGNS})
     for _ in range(rounds):
         for row in random.sample(lines, len(lines)):
             for design in random.sample(DESIGNS, len(DESIGNS)):
-                progress.step(f"{row.title} {row.threads} {design.name}")
+                progress.show(f"{row.title} {row.threads} {design.name}")
+                begin = time.monotonic()
                 samples[row.title, row.size, row.threads, design.name].append(measure(folder, tarn, design, row, 1))
+                progress.step((row, design.name), time.monotonic() - begin)
+    progress.end()
     return {key: statistics.median(taken) for key, taken in samples.items()}
 
 
@@ -77,12 +85,12 @@ def ratios(value, over, under, chosen):
 def markdown(value):
     head = ["blocks", "bytes", "threads", *(design.title for design in DESIGNS),
             "malloc / pool", "HAProxy / pool"]
-    table = [head, ["---", *["---:"] * (len(head) - 1)]]
+    cells = [head]
     for row in rows():
-        cells = [f"{value[row.title, row.size, row.threads, design.name]:.1f}" for design in DESIGNS]
+        times = [f"{value[row.title, row.size, row.threads, design.name]:.1f}" for design in DESIGNS]
         compared = [ratios(value, name, "tarn", [row])[0] for name in ("malloc", "seed")]
-        table.append([row.title, str(row.size), str(row.threads), *cells, *(f"{ratio:.2f}" for ratio in compared)])
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
+        cells.append([row.title, str(row.size), str(row.threads), *times, *(f"{ratio:.2f}" for ratio in compared)])
+    return table(cells)
 
 
 def report(value, rounds, command):
@@ -95,7 +103,7 @@ def report(value, rounds, command):
         f"pool's time on the geometric mean, {min(seed):.1f} at least; with two threads "
         f"{geomean(ratios(value, 'seed', 'tarn', two)):.1f}. malloc takes "
         f"{geomean(ratios(value, 'malloc', 'tarn', rows())):.2f} of it over all lines.", "",
-        f"{machine_text()}; {datetime.date.today()}; tarn {output_of('git', 'describe', '--always', '--dirty')}. "
+        f"{machine_text()}; {datetime.date.today()}; tarn {output_of('git', 'describe', '--always', '--dirty').strip()}. "
         f"Made by `{command}`.", ""])
 
 
@@ -116,7 +124,7 @@ def main():
         sys.exit(f"bench: {reason}")
     text = report(value, options.rounds, options.command)
     if options.readme:
-        readme_write(options.readme, "pools", text)
+        write_readme(options.readme, "pools", text)
     else:
         print(text, end="")
 

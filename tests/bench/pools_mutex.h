@@ -1,6 +1,7 @@
 /* The pool that a program writes for itself in ten minutes: a list of free blocks, a mutex, and malloc behind them. */
 #pragma once
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 

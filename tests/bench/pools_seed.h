@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include <malloc.h>
 #include "tarn.h"
 
 #include <stdlib.h>

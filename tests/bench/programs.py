@@ -1,146 +1,106 @@
-#!/usr/bin/env python3
-"""Run whole programs under several allocators, by turns: CPU seconds and peak memory. scripts/bench.sh --programs.
+"""Whole programs that run from their start to their end, each on work of ours. Servers are in servers.py.
 
-CPU is user and system time of the process that works (for redis the server's, under the same load); memory is its
-peak resident set, as the kernel tells at its end. Every round visits the programs, and on each the allocators, in a
-new random order.
+Every run's output is compared: an allocator under which a program says something else has failed.
 """
-import argparse
-import glob
+import hashlib
 import os
-import random
-import signal
-import statistics
 import subprocess
-import sys
-import tempfile
-import time
 
-from compare import DEBIAN, geomean, machine_text, readme_parts, readme_write
+import inputs
+from allocators import output_of
+from workload import Failed, Timed, Workload, sample_of
 
-SQL = """create table t(a,b);
-with recursive c(x) as (select 1 union all select x+1 from c where x<300000)
-insert into t select x, hex(randomblob(20)) from c;
-create index i on t(b); select count(distinct b) from t;"""
-
-PYTHON = """import json, re
-d = [{str(i): list(range(i % 7)), 'k': 'x' * (i % 50)} for i in range(120000)]
-s = json.dumps(d); json.loads(s); print(len(re.findall('x+', s)))"""
-
-PERL = """my %h; for my $i (1..600000) { $h{"key$i"} = 'v' x ($i % 40) }
-my $s = 0; for my $k (sort keys %h) { $s += length $h{$k} } print $s;"""
-
-REDIS_LOAD = "-n 400000 -c 50 -P 16 -d 100 -r 100000 -t set,get,lpush,hset -q".split()
+WORK = os.path.join(os.path.dirname(os.path.abspath(__file__)), "work")
 
 
-def c_source(path):
-    """A file that keeps gcc's own structures busy."""
-    body = ("int f%d(int a, int b) { int s = 0; for (int i = 0; i < a; i++) { if (i %% %d == 0) s += b * %d; else "
-            "s ^= i << %d; switch (s & 7) { case 0: s += a; break; case 1: s -= b; break; default: s++; } } return s; }\n")
-    with open(path, "w", encoding="utf-8") as source:
-        for i in range(1500):
-            source.write(body % (i, i % 8 + 2, i % 97 + 1, i % 5 + 1))
+class Program(Workload):
+    """A workload whose output is compared."""
+
+    def __init__(self, name, folder):
+        super().__init__(name, "programs")
+        self.folder, self.said = folder, {}
+
+    def compare(self, allocator, divisor, output):
+        digest = hashlib.md5(output).hexdigest()
+        first, expected = self.said.setdefault(divisor, (allocator.name, digest))
+        if digest != expected:
+            raise Failed(f"its output is not what it is under {first}")
 
 
-def environment(preload):
-    env = dict(os.environ, PYTHONMALLOC="malloc")
-    env.pop("LD_PRELOAD", None)
-    return dict(env, LD_PRELOAD=preload) if preload else env
+class Command(Program):
+    """A program with arguments, of which {n} becomes the amount of work."""
+
+    def __init__(self, name, folder, n, *command, needs=None, stdin=None, **env):
+        super().__init__(name, folder)
+        self.n, self.command, self.stdin, self.env = n, command, stdin, env
+        self.needs = needs or command[:1]
+
+    def run(self, allocator, divisor):
+        command = [word.replace("{n}", str(max(self.n // divisor, 1))) for word in self.command]
+        with open(self.stdin or os.devnull, "rb") as given:
+            timed = Timed(command, allocator.environment(**self.env), stdin=given, stdout=subprocess.PIPE)
+            output = timed.process.stdout.read()
+            usage = timed.finish()[0]
+        self.compare(allocator, divisor, output)
+        return sample_of(usage)
 
 
-def run(command, preload):
-    """CPU seconds and peak KiB of one run."""
-    process = subprocess.Popen(command, env=environment(preload), stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = status
-    if status != 0:
-        sys.exit(f"bench: {command[0]} failed under {preload or 'glibc'}")
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+class Compiler(Command):
+    """gcc's compiler proper: the driver's own memory is nobody's concern."""
+
+    def __init__(self, folder, n):
+        super().__init__("gcc", folder, n, needs=("gcc",))
+        self.compiler = output_of("gcc", "-print-prog-name=cc1") if not self.missing() else ""
+
+    def run(self, allocator, divisor):
+        functions = max(self.n // divisor, 1)
+        source = os.path.join(self.folder, f"{functions}.c")
+        if not os.path.exists(source):
+            inputs.c_source(source, functions)
+        self.command = (self.compiler, "-quiet", "-O2", source, "-o", "-")
+        return super().run(allocator, divisor)
 
 
-def run_redis(folder, preload):
-    address = os.path.join(folder, "redis")
-    server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", address, "--save", "", "--dir", folder],
-                              env=environment(preload), stdout=subprocess.DEVNULL)
-    for _ in range(100):
-        time.sleep(0.1)
-        if os.path.exists(address):
-            break
-    subprocess.run(["redis-benchmark", "-s", address, *REDIS_LOAD], stdout=subprocess.DEVNULL, check=True)
-    server.send_signal(signal.SIGTERM)
-    _, server.returncode, usage = os.wait4(server.pid, 0)
-    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss
+class Git(Command):
+    """Packs a history, then reads all of it. The history itself is made once."""
+
+    SCRIPT = ("git -C {r} -c pack.threads=2 repack -adfq --depth=20 --window=10 && git -C {r} log -p --stat --all && "
+              "git -C {r} blame main -- dir1/file1.txt && git -C {r} diff main~50 main && git -C {r} fsck --full")
+
+    def __init__(self, folder, n):
+        super().__init__("git", folder, n, needs=("git",), HOME=folder, GIT_CONFIG_NOSYSTEM="1")
+
+    def run(self, allocator, divisor):
+        commits = max(self.n // divisor, 60)
+        repository = os.path.join(self.folder, f"history{commits}.git")
+        if not os.path.exists(repository):
+            stream = os.path.join(self.folder, "stream")
+            inputs.git_stream(stream, commits)
+            with open(stream, "rb") as given:
+                subprocess.run(["git", "init", "-q", "--bare", repository], check=True)
+                subprocess.run(["git", "-C", repository, "fast-import", "--quiet"], stdin=given, check=True)
+        self.command = ("sh", "-c", self.SCRIPT.replace("{r}", repository))
+        return super().run(allocator, divisor)
 
 
-def programs(folder):
-    source = os.path.join(folder, "many.c")
-    c_source(source)
-    commands = {
-        "gcc -O1": [cc1(), "-quiet", "-O1", source, "-o", "/dev/null"],
-        "sqlite3": ["sqlite3", ":memory:", SQL],
-        "python3": ["python3", "-c", PYTHON],
-        "perl": ["perl", "-e", PERL],
-    }
-    chosen = {name: lambda preload, c=command: run(c, preload) for name, command in commands.items()}
-    chosen["redis-server"] = lambda preload: run_redis(folder, preload)
-    return chosen
+def work(name):
+    return os.path.join(WORK, name)
 
 
-def cc1():
-    """The compiler proper: the driver's own memory is nobody's concern."""
-    return subprocess.run(["gcc", "-print-prog-name=cc1"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
-
-
-def allocators(tarn):
-    found = {name: glob.glob(f"/usr/lib/*/{file}") for name, (_, file) in DEBIAN.items()}
-    return {"tarn": tarn, "glibc": "", **{name: paths[0] for name, paths in found.items() if paths}}
-
-
-def table(results, order, names, scale, digits):
-    """Markdown rows of medians, and the geometric mean."""
-    medians = {program: [statistics.median(results[program, name]) / scale for name in names] for program in order}
-    rows = [f"| {program} | " + " | ".join(f"{value:.{digits}f}" for value in row) + " |"
-            for program, row in medians.items()]
-    means = [geomean(column) for column in zip(*medians.values())]
-    head = "| | " + " | ".join(names) + " |\n|---|" + "---:|" * len(names)
-    return "\n".join([head, *rows, "| geometric mean | " + " | ".join(f"{m:.{digits}f}" for m in means) + " |"])
-
-
-def measure(chosen, peers, rounds):
-    cpu, peak = {}, {}
-    for number in range(rounds + 1):
-        for program in random.sample(list(chosen), len(chosen)):
-            for name in random.sample(list(peers), len(peers)):
-                seconds, kib = chosen[program](peers[name])
-                if number > 0:  # the first round warms up
-                    cpu.setdefault((program, name), []).append(seconds)
-                    peak.setdefault((program, name), []).append(kib)
-        print(f"bench: round {number} of {rounds}", file=sys.stderr, flush=True)
-    return cpu, peak
-
-
-def main():
-    parser = argparse.ArgumentParser(prog="scripts/bench.sh --programs", description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--readme", nargs="?", const="README.md", metavar="FILE")
-    parser.add_argument("--tarn", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.readme:
-        readme_parts(options.readme, "programs")  # a missing mark is told before the minutes are spent
-    with tempfile.TemporaryDirectory() as folder:
-        peers = allocators(os.path.abspath(options.tarn))
-        chosen = programs(folder)
-        cpu, peak = measure(chosen, peers, options.rounds)
-    order, names = list(chosen), list(peers)
-    text = (f"\nCPU seconds, medians of {options.rounds}:\n\n{table(cpu, order, names, 1, 2)}\n\n"
-            f"Peak resident memory, MiB:\n\n{table(peak, order, names, 1024, 1)}\n\n"
-            f"{machine_text()}; made by `./scripts/bench.sh --programs --readme`. redis-server's \"glibc\" is Debian's\n"
-            "redis as it comes, which is linked with jemalloc.\n\n")
-    if options.readme:
-        readme_write(options.readme, "programs", text)
-    else:
-        print(text)
-
-
-if __name__ == "__main__":
-    main()
+def commands(folder, bank):
+    """All of them; n is such that each takes a second or two."""
+    return [
+        Compiler(folder, 400),
+        Command("C++ maps", folder, 150000, bank, "{n}"),
+        Command("python3", folder, 80000, "python3", "-S", work("work.py"), "{n}",
+                PYTHONMALLOC="malloc", PYTHONHASHSEED="0"),
+        Command("perl", folder, 300000, "perl", work("work.pl"), "{n}", PERL_HASH_SEED="0"),
+        Command("ruby", folder, 100000, "ruby", "--disable-gems", work("work.rb"), "{n}"),
+        Command("lua", folder, 250000, "lua5.4", work("work.lua"), "{n}"),
+        Command("node", folder, 150000, "node", work("work.js"), "{n}"),
+        Command("sqlite3", folder, 250000, "sqlite3", ":memory:", ".parameter set :n {n}", f".read {work('work.sql')}",
+                HOME=folder),
+        Command("ghostscript", folder, 100, "gs", "-q", "-dNOPAUSE", "-dBATCH", "-dSAFER", "-sDEVICE=ppmraw", "-r72",
+                "-dN={n}", "-sOutputFile=-", work("work.ps")),
+        Git(folder, 2500),
+    ]
