@@ -75,7 +75,7 @@ extern const struct test test_pair, test_calloc, test_fifo, test_lifo, test_seq,
     test_swap, test_remote, test_stress, test_larson, test_brief, test_bare, test_scratch, test_thrash,
     test_large, test_large_pages, test_swell, test_swell_slow, test_tree, test_tree_walk, test_list_walk,
     test_hash, test_hash_build, test_fresh, test_modest, test_phases, test_phases_wide, test_tail_random,
-    test_tail_order, test_tail_threads, test_asleep;
+    test_tail_order, test_tail_runs, test_tail_threads, test_tail_threads_runs, test_asleep;
 
 /* The harness: micro.c */
 void *table_new(size_t bytes);

@@ -18,6 +18,7 @@ enum {
     CYCLES = 2,
     MODEST_BYTES = 10 * 1024 * 1024,
     ASLEEP_BLOCKS = 256,
+    RUN = 4096, /* half a megabyte of neighbours */
     STACK = 16 * 1024
 };
 
@@ -54,20 +55,24 @@ struct left {
     uint64_t live, usable;
 };
 
-/* `live` blocks, of which a tenth is left: the last ones, or those that chance left. */
-static struct left tail_make(struct worker *w, int shuffled)
+/*
+ * `live` blocks, of which a tenth is left. They go in runs of neighbours, as what belongs together does: runs
+ * are in random order, unless one holds all. In runs of one nearly every page keeps a block, so nobody can
+ * give much back.
+ */
+static struct left tail_make(struct worker *w, size_t run)
 {
-    size_t live = w->line->live, stay = live / STAYS;
+    size_t live = w->line->live - w->line->live % run;
     struct left left = {0};
 
     prepare_slots(w);
-    order_shuffle(w, live);
+    order_shuffle(w, live / run);
     for (size_t i = 0; i < live; i++)
         w->slot[i] = touched(malloc(w->size[i & SIZES_MASK]));
     for (size_t i = 0; i < live; i++) {
-        size_t pick = shuffled ? w->order[i] : i;
+        size_t pick = w->order[i / run] * run + i % run;
 
-        if (i < live - stay) {
+        if (i < live - live / STAYS) {
             free(w->slot[pick]);
             continue;
         }
@@ -77,30 +82,40 @@ static struct left tail_make(struct worker *w, int shuffled)
     return left;
 }
 
-static uint64_t work_tail_random(struct worker *w, uint64_t ops)
+static uint64_t tail_alone(struct worker *w, size_t run)
 {
-    struct left left = tail_make(w, 1);
+    struct left left = tail_make(w, run);
 
-    (void)ops;
     idle_after(left.live, left.usable);
     return w->line->live;
 }
 
+static uint64_t work_tail_random(struct worker *w, uint64_t ops)
+{
+    (void)ops;
+    return tail_alone(w, 1);
+}
+
+static uint64_t work_tail_runs(struct worker *w, uint64_t ops)
+{
+    (void)ops;
+    return tail_alone(w, RUN);
+}
+
 static uint64_t work_tail_order(struct worker *w, uint64_t ops)
 {
-    struct left left = tail_make(w, 0);
-
     (void)ops;
-    idle_after(left.live, left.usable);
-    return w->line->live;
+    return tail_alone(w, w->line->live);
 }
 
 static pthread_barrier_t all;
 static struct left left_by_all;
 
+static size_t run_of_all;
+
 static void *tail_main(void *arg)
 {
-    struct left left = tail_make(arg, 1);
+    struct left left = tail_make(arg, run_of_all);
 
     __atomic_fetch_add(&left_by_all.live, left.live, __ATOMIC_RELAXED);
     __atomic_fetch_add(&left_by_all.usable, left.usable, __ATOMIC_RELAXED);
@@ -120,13 +135,25 @@ static void threads_start(struct worker *w, void *(*run)(void *))
     }
 }
 
-static uint64_t work_tail_threads(struct worker *w, uint64_t ops)
+static uint64_t tail_threads(struct worker *w, size_t run)
 {
-    (void)ops;
+    run_of_all = run;
     threads_start(w, tail_main);
     pthread_barrier_wait(&all);
     idle_after(left_by_all.live, left_by_all.usable);
     return w->line->live * w->line->threads;
+}
+
+static uint64_t work_tail_threads(struct worker *w, uint64_t ops)
+{
+    (void)ops;
+    return tail_threads(w, 1);
+}
+
+static uint64_t work_tail_threads_runs(struct worker *w, uint64_t ops)
+{
+    (void)ops;
+    return tail_threads(w, RUN);
 }
 
 /* Its stack is there before anything is counted; all it allocates it frees. */
@@ -283,6 +310,18 @@ const struct test test_tail_threads = {
     .help = "resident 1 s after threads freed a random nine tenths of 200 MB and went to sleep",
     .prepare = prepare_nothing,
     .work = work_tail_threads,
+    .unit = "MiB",
+    .kind = ONCE | OWN_THREADS};
+const struct test test_tail_runs = {.help =
+                                        "resident 1 s after nine tenths of 200 MB were freed in runs of 4096",
+                                    .prepare = prepare_nothing,
+                                    .work = work_tail_runs,
+                                    .unit = "MiB",
+                                    .kind = ONCE};
+const struct test test_tail_threads_runs = {
+    .help = "resident 1 s after threads freed nine tenths of 200 MB in runs of 4096 and went to sleep",
+    .prepare = prepare_nothing,
+    .work = work_tail_threads_runs,
     .unit = "MiB",
     .kind = ONCE | OWN_THREADS};
 const struct test test_asleep = {.help =
