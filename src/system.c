@@ -4,11 +4,11 @@
 #include "lock.h"
 
 #include <errno.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };
 
@@ -16,7 +16,7 @@ size_t system_page(void)
 {
     static size_t page;
     if (READ_ONCE(page) == 0)
-        WRITE_ONCE(page, (size_t)sysconf(_SC_PAGESIZE));
+        WRITE_ONCE(page, (size_t)getauxval(AT_PAGESZ));
     return page;
 }
 

@@ -16,9 +16,9 @@ static size_t set_bits(struct units *u, enum units_row row, size_t unit, size_t 
 {
     size_t changed = 0, end = unit + count;
     while (unit < end) {
-        uint64_t *word = &u->row[row][unit / GROUP_UNITS], mask = mask_in_word(unit, end);
+        uint64_t *word = &u->group[unit / GROUP_UNITS].row[row], mask = mask_in_word(unit, end);
         uint64_t after = on ? *word | mask : *word & ~mask;
-        changed += (size_t)__builtin_popcountll(after ^ *word);
+        changed += (size_t)popcount(after ^ *word);
         WRITE_ONCE(*word, after);
         unit = (unit | (GROUP_UNITS - 1)) + 1;
     }
@@ -27,10 +27,10 @@ static size_t set_bits(struct units *u, enum units_row row, size_t unit, size_t 
 
 static uint64_t free_word(const struct units *u, enum units_kind kind, size_t group)
 {
-    uint64_t unused = ~u->row[ROW_TAKEN][group], mapped = u->row[ROW_MAPPED][group];
+    uint64_t unused = ~u->group[group].row[ROW_TAKEN], mapped = u->group[group].row[ROW_MAPPED];
     switch (kind) {
     case FREE_DIRTY:
-        return unused & u->row[ROW_DIRTY][group];
+        return unused & u->group[group].row[ROW_DIRTY];
     case FREE_MAPPED:
         return unused & mapped;
     default:
@@ -160,10 +160,10 @@ void units_check(const struct units *u)
     size_t count[ROWS] = {0};
     for (size_t group = 0; group < u->groups; group++) {
         for (unsigned r = 0; r < ROWS; r++)
-            count[r] += (size_t)__builtin_popcountll(u->row[r][group]);
-        check((u->row[ROW_DIRTY][group] & ~u->row[ROW_MAPPED][group]) == 0);
-        check((u->row[ROW_DIRTY][group] & u->row[ROW_TAKEN][group]) == 0);
-        check(group < u->top || (u->row[ROW_MAPPED][group] | u->row[ROW_TAKEN][group]) == 0);
+            count[r] += (size_t)popcount(u->group[group].row[r]);
+        check((u->group[group].row[ROW_DIRTY] & ~u->group[group].row[ROW_MAPPED]) == 0);
+        check((u->group[group].row[ROW_DIRTY] & u->group[group].row[ROW_TAKEN]) == 0);
+        check(group < u->top || (u->group[group].row[ROW_MAPPED] | u->group[group].row[ROW_TAKEN]) == 0);
         for (enum units_kind kind = 0; kind < KINDS; kind++)
             check(group >= u->low[kind] || free_word(u, kind, group) == 0);
     }
