@@ -44,10 +44,11 @@ struct bin {
 _Static_assert(sizeof(struct bin) == 1 << PLACE_SHIFT, "a class's place in a cache");
 
 struct cache {
-    size_t stacked;      /* bytes of blocks in the stacks of full magazines */
-    uint32_t epoch;      /* gc.c: the last recall that this thread obeyed */
-    struct cache *made;  /* thread.c: the one made before this; fixed once it can be seen */
-    struct cache *idle;  /* thread.c: the next one without a thread; under LOCK_THREADS */
+    size_t stacked;     /* bytes of blocks in the stacks of full magazines */
+    uint32_t epoch;     /* gc.c: the last recall that this thread obeyed */
+    uint32_t draining;  /* the class whose blocks are on their way to the pool, in neither's count; 0: none */
+    struct cache *made; /* thread.c: the one made before this; fixed once it can be seen */
+    struct cache *idle; /* thread.c: the next one without a thread; under LOCK_THREADS */
     struct cache **self; /* thread.c: its thread's cache_self; NULL: it has no thread; under LOCK_THREADS */
     struct bin bin[CLASS_MAX];
 };

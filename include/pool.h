@@ -110,6 +110,9 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
  */
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
 
+/* The same past the depot, into the slabs: `m` stays the caller's, empty. */
+void pool_empty(struct pool *p, struct magazine *m, struct pool_news *news);
+
 /* One more slab, as far as the limit allows. The kernel is asked without the lock. */
 enum pool_growth { POOL_GREW, POOL_LIMITED, POOL_NO_MEMORY };
 enum pool_growth pool_grow(struct pool *p);

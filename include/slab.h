@@ -19,16 +19,18 @@
 #include "list.h"
 
 struct slab {
-    struct list link; /* in its pool's lists */
-    uint64_t *bits;   /* one bit a block: a piece of meta, or only_word */
-    char *base;       /* first block */
-    uint64_t inverse; /* of the block size (sizeclass.h) */
-    uint32_t used;    /* blocks that are out */
-    uint32_t size;    /* of a block */
-    uint16_t blocks;  /* blocks in all: the class's, or fewer where the pool's limit said so */
-    uint8_t pool;     /* class id */
-    uint8_t word;     /* search starts here: 64 words at the most */
-    uint8_t units;    /* of the region */
+    struct list link;   /* in its pool's lists */
+    uint64_t *bits;     /* one bit a block: a piece of meta, or only_word */
+    char *base;         /* first block */
+    uint64_t inverse;   /* of the block size (sizeclass.h) */
+    uint32_t used;      /* blocks that are out */
+    uint32_t size;      /* of a block */
+    uint16_t blocks;    /* blocks in all: the class's, or fewer where the pool's limit said so */
+    uint8_t pool;       /* class id */
+    uint8_t word;       /* search starts here: 64 words at the most */
+    uint32_t units : 8; /* of the region */
+    uint32_t
+        serial : 24; /* of the slabs that were ever described: how many there were before, while it lasts */
     uint64_t only_word;
 };
 

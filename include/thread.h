@@ -56,6 +56,9 @@ void thread_each(void (*visit)(const struct cache *, void *), void *context);
 uint64_t thread_held(unsigned c);
 bool thread_knows(unsigned c);
 
+/* Is one of them being emptied of class `c` right now? What thread_held missed for that is seen here afterwards. */
+bool thread_drains(unsigned c);
+
 /* Threads that have a cache now. */
 unsigned thread_count(void);
 

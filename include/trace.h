@@ -1,5 +1,5 @@
 /*
- * trace: libunwind behind two functions.
+ * trace: libunwind behind two functions, and names of addresses.
  *
  * Owns:       the handle of libunwind, loaded by trace_start and not before.
  * Promises:   without libunwind (not installed, or not built in: trace_none.c) a trace is one line that says so.
@@ -12,10 +12,16 @@
 
 #include "base.h"
 
+struct out;
+
 /* Loads libunwind, once; called at start only by a setting that needs stacks. May allocate. */
 void trace_start(void);
 
 /* Prints the calling thread's stack on `fd`, a line a frame: address, symbol+offset, object. */
 void trace_print(int fd);
+
+/* Appends what lies just before `address`, where a call returns to: "symbol+0x12 (object)", or "(object+0x1234)".
+   Takes the loader's lock. */
+void trace_name(struct out *o, const void *address);
 
 #endif

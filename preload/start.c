@@ -36,6 +36,8 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
         trace_start();
     if (options.help)
         options_help(STDERR_FILENO, false);
+    if (options.debug.help)
+        options_debug_help(STDERR_FILENO);
     if (options.show)
         options_show(STDERR_FILENO);
     signal_start();

@@ -42,29 +42,31 @@ void cache_budget(size_t bytes)
    the magazine has of itself is right. Another thread may read a top and a base that do not belong together. */
 static uint32_t loaded_count(const struct bin *bin)
 {
-    void **top = READ_ONCE(bin->top), **base = READ_ONCE(bin->base);
+    void **top = __atomic_load_n(&bin->top, __ATOMIC_ACQUIRE);
+    void **base = __atomic_load_n(&bin->base, __ATOMIC_ACQUIRE);
     size_t count = (size_t)(top - base);
     return top == NULL || count > MAGAZINE_MAX ? 0 : (uint32_t)count;
 }
 
-/* Takes the loaded magazine out, its count put right; NULL if none is loaded. */
+/* Takes the loaded magazine out, its count put right; NULL if none is loaded. Here and in unstack the blocks leave the
+   count by a release: who misses them sees what the thread wrote before, `draining`. */
 static struct magazine *unload(struct bin *bin)
 {
     struct magazine *m = bin->loaded;
     if (m != NULL && bin->top != NULL)
         m->count = loaded_count(bin);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    WRITE_ONCE(bin->top, NULL);
-    WRITE_ONCE(bin->base, NULL);
+    __atomic_store_n(&bin->top, NULL, __ATOMIC_RELEASE);
+    __atomic_store_n(&bin->base, NULL, __ATOMIC_RELEASE);
     WRITE_ONCE(bin->limit, NULL);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    bin->loaded = NULL;
+    WRITE_ONCE(bin->loaded, NULL);
     return m;
 }
 
 static void load(struct bin *bin, struct magazine *m)
 {
-    bin->loaded = m;
+    WRITE_ONCE(bin->loaded, m);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
     WRITE_ONCE(bin->base, m->slot);
     WRITE_ONCE(bin->limit, m->slot + m->batch);
@@ -81,7 +83,7 @@ static size_t magazine_weight(unsigned c)
 static void keep_spare(struct bin *bin, struct magazine *m)
 {
     if (bin->spare == NULL)
-        bin->spare = m;
+        WRITE_ONCE(bin->spare, m);
     else
         magazine_delete(m);
 }
@@ -89,7 +91,7 @@ static void keep_spare(struct bin *bin, struct magazine *m)
 static struct magazine *get_spare(struct bin *bin, unsigned c)
 {
     struct magazine *m = bin->spare;
-    bin->spare = NULL;
+    WRITE_ONCE(bin->spare, NULL);
     return m != NULL ? m : magazine_new(class_table[c].batch);
 }
 
@@ -97,8 +99,8 @@ static struct magazine *unstack(struct cache *cache, unsigned c)
 {
     struct bin *bin = &cache->bin[c];
     struct magazine *m = bin->full;
-    bin->full = m->next;
-    WRITE_ONCE(bin->full_count, bin->full_count - 1);
+    WRITE_ONCE(bin->full, m->next);
+    __atomic_store_n(&bin->full_count, bin->full_count - 1, __ATOMIC_RELEASE);
     cache->stacked -= magazine_weight(c);
     return m;
 }
@@ -113,7 +115,7 @@ static void stack(struct cache *cache, unsigned c, struct magazine *m)
 {
     struct bin *bin = &cache->bin[c];
     m->next = bin->full;
-    bin->full = m;
+    WRITE_ONCE(bin->full, m);
     WRITE_ONCE(bin->full_count, bin->full_count + 1);
     cache->stacked += magazine_weight(c);
 }
@@ -170,23 +172,34 @@ bool cache_pop_coldest(struct cache *cache, unsigned c, void **block)
     return true;
 }
 
+/*
+ * An empty magazine comes first: without memory for one, a full one is emptied in its place. Stacked away, it would be
+ * missing from then on, and each free would ask the kernel in vain (RLIMIT_AS of 256 MiB full of blocks of 48: freeing
+ * them took 30 s).
+ */
 bool cache_flush(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
-    struct magazine *m = unload(bin), *empty = NULL;
-    if (m != NULL && !may_stack(cache, c))
-        empty = pool_give(&pools[c], m, news);
-    else if (m != NULL)
+    struct magazine *m = unload(bin), *empty = get_spare(bin, c);
+    if (m != NULL && empty == NULL) {
+        pool_empty(&pools[c], m, news);
+        empty = m;
+    } else if (m != NULL && may_stack(cache, c)) {
         stack(cache, c, m);
-    if (empty == NULL && (empty = get_spare(bin, c)) == NULL)
-        return false;
-    load(bin, empty);
-    return true;
+    } else if (m != NULL) {
+        m = pool_give(&pools[c], m, news);
+        if (m != NULL)
+            keep_spare(bin, m);
+    }
+    if (empty != NULL)
+        load(bin, empty);
+    return empty != NULL;
 }
 
 void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
+    WRITE_ONCE(cache->draining, c);
     struct magazine *m = unload(bin);
     if (m == NULL && bin->full != NULL)
         m = unstack(cache, c);
@@ -198,10 +211,11 @@ void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
     }
     if (bin->spare != NULL) {
         magazine_delete(bin->spare);
-        bin->spare = NULL;
+        WRITE_ONCE(bin->spare, NULL);
     }
     bin->want = 0;
     WRITE_ONCE(bin->full_count, 0); /* of a thread that was interrupted, the count may be one off, */
+    __atomic_store_n(&cache->draining, 0, __ATOMIC_RELEASE);
 }
 
 void cache_drain_all(struct cache *cache, struct pool_news *news)
@@ -214,7 +228,8 @@ void cache_drain_all(struct cache *cache, struct pool_news *news)
 uint64_t cache_held(const struct cache *cache, unsigned c)
 {
     const struct bin *bin = &cache->bin[c];
-    return loaded_count(bin) + (uint64_t)READ_ONCE(bin->full_count) * class_table[c].batch;
+    uint64_t full = __atomic_load_n(&bin->full_count, __ATOMIC_ACQUIRE);
+    return loaded_count(bin) + full * READ_ONCE(class_table[c].batch);
 }
 
 bool cache_has_magazines(const struct cache *cache, unsigned c)

@@ -77,7 +77,7 @@ static void drain(struct cache *cache)
     EACH_CLASS (c) {
         if (cache != NULL)
             cache_drain(cache, c, &news);
-        pool_collect(&pools[c], pools[c].minavail, &news);
+        pool_collect(&pools[c], READ_ONCE(pools[c].minavail), &news);
         gc_news(&news);
     }
 }

@@ -32,7 +32,7 @@ struct record {
     struct list link; /* in the queue */
     char *start;      /* of the block */
     size_t n;
-    const void *allocated, *freed; /* callers */
+    const void *allocated, *freed; /* callers; a report may read them at any time */
     uint32_t unit; /* the block's first: this one, or the one whose record tells all the rest */
     uint32_t units;
     uint8_t pool;
@@ -263,8 +263,8 @@ void *guard_alloc(size_t n, size_t align, unsigned pool, const void *caller)
         return NULL;
     r->start = base_of(r) + lead + ALIGN_DOWN(pages - n, align);
     r->n = n;
-    r->allocated = caller;
-    r->freed = NULL;
+    WRITE_ONCE(r->allocated, caller);
+    WRITE_ONCE(r->freed, NULL);
     r->pool = (uint8_t)pool;
     if (!system_protect(base_of(r) + lead, pages, true)) {
         retire(r);
@@ -289,8 +289,8 @@ static void tell(const struct record *r, enum fault_kind kind, const void *p, st
         .expected = r->start,
         .offset = (const char *)p - r->start,
         .live = READ_ONCE(r->live),
-        .allocated = r->allocated,
-        .freed = r->freed,
+        .allocated = READ_ONCE(r->allocated),
+        .freed = READ_ONCE(r->freed),
     };
 }
 
@@ -347,7 +347,7 @@ bool guard_free(void *p, const char *call, const void *caller, struct fault *fau
         fault->offset = damage;
         fault->freed = caller;
     }
-    r->freed = caller;
+    WRITE_ONCE(r->freed, caller);
     bury(r);
     return damage == 0;
 }

@@ -37,18 +37,26 @@ static void end_thread(void *cache)
 
 static bool started;
 
+/* Every realloc is to come by, and a tag belongs to no one's block. */
+static COLD void make_hooked(void)
+{
+    EACH_CLASS (c) {
+        class_table[c].stays = 0;
+        pools[c].size -= debug_extra();
+    }
+}
+
 static void start(void)
 {
     out_remember_stderr();
     if (!options_start(environ))
         _exit(2);
     sizeclass_start(options.classes, options.classes_count, options.max_pooled);
-    cache_budget(
-        debug_on(DEBUG_COLD_FIRST) ? 0 : options.cache); /* the coldest shall be in the loaded magazine */
+    cache_budget(debug_on(DEBUG_COLD_FIRST) ? 0
+                                            : options.cache); /* the coldest is in the loaded magazine then */
     pool_start();
     if (debug_on(DEBUG_HOOKS))
-        EACH_CLASS (c)
-            class_table[c].stays = 0;
+        make_hooked();
     for (unsigned i = 0; i < options.minavail_count; i++)
         if (options.minavail[i].size <= pooled_max)
             pools[class_of(options.minavail[i].size)].minavail = options.minavail[i].blocks;
@@ -241,6 +249,7 @@ static void report(const void *p, const char *call)
         fault.pool = pools[class].name;
         fault.pool_size = pools[class].size;
         fault.expected = slab_block_of(region_slab(p), p);
+        debug_callers(fault.expected, &fault.allocated, &fault.freed);
     } else if (class != CLASS_NONE) {
         fault.kind = FAULT_INSIDE;
     } else if (region_unit(p) < region.units) {
@@ -301,6 +310,21 @@ void heap_free_slow(void *p, const char *call)
         report(p, call);
 }
 
+/* A block of the pool `owner` that was given to another. */
+static COLD void report_stranger(const void *p, const char *call, unsigned owner, const struct pool *other)
+{
+    struct fault fault = {
+        .kind = FAULT_WRONG_POOL,
+        .call = call,
+        .pointer = p,
+        .pool = pools[owner].name,
+        .pool_size = pools[owner].size,
+        .other = other->name,
+    };
+    debug_callers(p, &fault.allocated, &fault.freed);
+    fault_report(&fault);
+}
+
 void heap_pool_free(struct pool *pool, void *p, const char *call)
 {
     if (p == NULL)
@@ -308,15 +332,8 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
     unsigned class = region_class(p), owner = class == CLASS_GUARDED ? guard_pool(p) : class;
     if (owner == pool->id)
         heap_free_slow(p, call);
-    else if (class_is_pool(owner))
-        fault_report(&(struct fault){
-            .kind = FAULT_WRONG_POOL,
-            .call = call,
-            .pointer = p,
-            .pool = pools[owner].name,
-            .pool_size = pools[owner].size,
-            .other = pool->name,
-        });
+    else if (class_is_pool(owner) || heap_usable(p) > 0) /* large: pools[owner] is an empty place */
+        report_stranger(p, call, owner, pool);
     else
         report(p, call);
 }

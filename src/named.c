@@ -16,9 +16,10 @@
 #include "thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <string.h>
 
-enum { NEAR_BYTES = 16, NEAR_SHARE = 100 };
+enum { NEAR_BYTES = 16, NEAR_SHARE = 100, PATIENCE = 10000 };
 
 static struct {
     struct lock lock;
@@ -58,7 +59,9 @@ static void copy_end(char *to, size_t room, const char *from)
 {
     size_t length = from != NULL ? strlen(from) : 0;
     size_t left_out = length < room ? 0 : length - (room - 1);
-    memcpy(to, from != NULL ? from + left_out : "", length - left_out + 1);
+    for (size_t i = left_out; i < length; i++) /* by single characters, as a dump reads it */
+        WRITE_ONCE(*to++, from[i]);
+    WRITE_ONCE(*to, '\0');
 }
 
 /* A registration of the wish, on its own; NULL without memory. */
@@ -74,10 +77,10 @@ static struct registration *registration_new(const struct wish *w)
     WRITE_ONCE(r->next, NULL); /* a dump may be looking at where it was before */
     copy_end(r->name, sizeof r->name, w->name);
     copy_end(r->file, sizeof r->file, w->file);
-    r->size = w->size;
-    r->align = w->align;
-    r->line = w->line;
-    r->flags = w->flags;
+    WRITE_ONCE(r->size, w->size);
+    WRITE_ONCE(r->align, w->align);
+    WRITE_ONCE(r->line, w->line);
+    WRITE_ONCE(r->flags, w->flags);
     return r;
 }
 
@@ -148,10 +151,9 @@ static bool enlarge(struct pool *p, const struct wish *w)
     if (may) {
         uint16_t batch = class_table[p->id].batch; /* threads may have empty magazines */
         define(p->id, stride_of(w));
-        class_table[p->id].batch = batch;
+        WRITE_ONCE(class_table[p->id].batch, batch);
         pool_fit(p);
         WRITE_ONCE(p->size, size_of(w));
-        p->align = w->align > p->align ? w->align : p->align;
     }
     lock_release(&p->lock);
     return may;
@@ -184,10 +186,16 @@ static struct pool *merge_locked(const struct wish *w)
 
 /* ---- places ------------------------------------------------------------------------------------------- */
 
-/* Is nothing left of the pool that was here? */
-static bool is_vacant(const struct pool *p)
+/* Is nothing left of the pool that was here? Asked with its lock, behind whoever took the last slab out: that one looked
+   at the class's row. */
+static bool is_vacant(struct pool *p)
 {
-    return p->users == 0 && READ_ONCE(p->allocated) == 0 && !thread_knows(p->id);
+    if (p->users > 0)
+        return false;
+    lock_acquire(&p->lock);
+    bool empty = p->allocated == 0;
+    lock_release(&p->lock);
+    return empty && !thread_knows(p->id);
 }
 
 /* A place for a class of its own; 0: all are taken. */
@@ -213,11 +221,13 @@ static struct pool *found_locked(const struct wish *w)
         pool_init(c);
     lock_acquire(&p->lock);
     pool_fit(p);
-    p->flags = w->flags;
-    p->size = size_of(w);
-    p->align = w->align > BLOCK_ALIGN ? w->align : BLOCK_ALIGN;
-    p->minavail = p->limit = 0;
-    p->failed = p->limited = 0;
+    WRITE_ONCE(p->flags, w->flags);
+    WRITE_ONCE(p->size, size_of(w));
+    WRITE_ONCE(p->align, w->align > BLOCK_ALIGN ? w->align : BLOCK_ALIGN);
+    WRITE_ONCE(p->minavail, 0);
+    WRITE_ONCE(p->limit, 0);
+    WRITE_ONCE(p->failed, 0);
+    WRITE_ONCE(p->limited, 0);
     p->sealed = false;
     copy_end(p->name, sizeof p->name, w->name);
     lock_release(&p->lock);
@@ -243,6 +253,8 @@ struct pool *named_create(const struct wish *w, int *error)
     struct pool *p = merge_locked(w);
     if (p == NULL)
         p = found_locked(w);
+    if (p != NULL && p->align < w->align) /* merged: whoever comes later must not grow it out of line */
+        WRITE_ONCE(p->align, w->align);
     if (p != NULL)
         register_locked(p, r);
     else
@@ -251,13 +263,26 @@ struct pool *named_create(const struct wish *w, int *error)
     return p;
 }
 
-/* Blocks in the program's hands. */
-static uint64_t used_by_program(struct pool *p)
+static uint64_t blocks_out(struct pool *p)
 {
     lock_acquire(&p->lock);
     uint64_t out = p->used;
     lock_release(&p->lock);
-    uint64_t held = thread_held(p->id);
+    return out;
+}
+
+/* Blocks in the program's hands, for who is the last to have any. Threads that obey the recall just now carry blocks
+   from their caches to the pool: those are waited for, and would be taken for used ones. */
+static uint64_t used_by_program(struct pool *p)
+{
+    uint64_t out = 0, held = 0;
+    for (int tries = 0; tries < PATIENCE; tries++) {
+        out = blocks_out(p);
+        held = thread_held(p->id);
+        if (out == held || (!thread_drains(p->id) && blocks_out(p) == out))
+            break;
+        sched_yield();
+    }
     return out > held ? out - held : 0;
 }
 
@@ -271,20 +296,26 @@ static void unregister_locked(struct pool *p)
     WRITE_ONCE(*last, NULL);
     WRITE_ONCE(p->users, p->users - 1);
     if (p->users == 0)
-        p->name[0] = '\0';
+        WRITE_ONCE(p->name[0], '\0');
 }
 
-bool named_destroy(struct pool *p)
+/* Drops a user; the last one only after the used blocks were `counted`, and there are none. False: it may not. */
+static bool leave(struct pool *p, bool counted, uint64_t used, bool *last)
 {
-    named_flush(p);
-    uint64_t used = used_by_program(p);
     lock_acquire(&names.lock);
-    bool last = p->registrations != NULL && p->registrations->next == NULL && p->id >= CLASS_NAMED;
-    bool may = p->registrations != NULL && !(last && used > 0);
+    *last = p->registrations != NULL && p->registrations->next == NULL && p->id >= CLASS_NAMED;
+    bool may = p->registrations != NULL && (!*last || (counted && used == 0));
     if (may)
         unregister_locked(p);
     lock_release(&names.lock);
     return may;
+}
+
+bool named_destroy(struct pool *p)
+{
+    bool last;
+    named_flush(p);
+    return leave(p, false, 0, &last) || (last && leave(p, true, used_by_program(p), &last));
 }
 
 /* ---- what malloc has no word for ------------------------------------------------------------------------ */
@@ -338,16 +369,23 @@ void *named_refill(struct pool *p, uint64_t avail)
     return filled ? heap_pool_alloc(p, p->size, p->align, true) : NULL;
 }
 
+/* What threads have of the pool comes back to it: the caller's and dead threads' now, others' when they next allocate
+   or free. */
+static void recall(struct pool *p, struct pool_news *news)
+{
+    gc_recall();
+    thread_drain_idle(news);
+    struct cache *cache = thread_own();
+    if (cache != NULL)
+        cache_drain(cache, p->id, news);
+}
+
 void named_flush(struct pool *p)
 {
     struct pool_news news;
     pool_news_init(&news);
     thread_busy++;
-    gc_recall();
-    thread_drain_idle(&news);
-    struct cache *cache = thread_own();
-    if (cache != NULL)
-        cache_drain(cache, p->id, &news);
+    recall(p, &news);
     pool_collect(p, 0, &news);
     gc_news(&news);
     thread_busy--;
@@ -355,13 +393,18 @@ void named_flush(struct pool *p)
 
 bool named_limit(struct pool *p, uint64_t blocks)
 {
+    struct pool_news news;
     if (p->id < CLASS_NAMED)
         return false;
+    pool_news_init(&news);
+    thread_busy++;
     lock_acquire(&p->lock);
     WRITE_ONCE(p->limit, blocks);
     WRITE_ONCE(p->uncached, blocks > 0 || class_table[p->id].size > POOLED_MAX);
     lock_release(&p->lock);
-    gc_recall(); /* what threads have of it comes back when they next allocate or free */
+    recall(p, &news);
+    gc_news(&news);
+    thread_busy--;
     return true;
 }
 

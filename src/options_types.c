@@ -21,8 +21,7 @@ static char lower(char c)
     return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
 }
 
-/* What follows `word` at the begin of `text`, in whatever case; NULL if something else stands there. */
-static const char *scan_word(const char *text, const char *word)
+const char *options_scan_word(const char *text, const char *word)
 {
     for (; *word != 0; text++, word++)
         if (lower(*text) != lower(*word))
@@ -32,12 +31,11 @@ static const char *scan_word(const char *text, const char *word)
 
 static bool is_word(const char *text, const char *word)
 {
-    const char *end = scan_word(text, word);
+    const char *end = options_scan_word(text, word);
     return end != NULL && *end == 0;
 }
 
-/* Reads decimal digits; returns what follows, or NULL if there is none or `n` can't hold them. */
-static const char *scan_number(const char *text, size_t *n)
+const char *options_scan_number(const char *text, size_t *n)
 {
     const char *end = text;
     for (*n = 0; *end >= '0' && *end <= '9'; end++)
@@ -50,7 +48,7 @@ static const char size_units[] = "kmgt";
 
 static const char *scan_size(const char *text, size_t *n)
 {
-    text = scan_number(text, n);
+    text = options_scan_number(text, n);
     const char *unit = text != NULL && *text != 0 ? strchr(size_units, lower(*text)) : NULL;
     if (unit == NULL)
         return text;
@@ -83,9 +81,8 @@ void options_print_escaped(struct out *o, const char *text, size_t length, size_
         out_print(o, "...");
 }
 
-/* Items with a comma between two; `scan` returns what follows an item, or NULL. */
-static bool parse_list(const struct row *row, const char *text,
-                       const char *(*scan)(const struct row *, const char *))
+bool options_parse_list(const struct row *row, const char *text,
+                        const char *(*scan)(const struct row *, const char *))
 {
     while ((text = scan(row, text)) != NULL && *text == ',')
         text++;
@@ -165,7 +162,7 @@ static const char *scan_classes(const struct row *row, const char *text)
 static bool parse_classes(const struct row *row, const char *text)
 {
     options.classes_count = 0;
-    return is_word(text, "default") || parse_list(row, text, scan_classes);
+    return is_word(text, "default") || options_parse_list(row, text, scan_classes);
 }
 
 static void print_classes(const struct row *row, struct out *o)
@@ -183,7 +180,7 @@ static const char *scan_minavail(const struct row *row, const char *text)
 {
     size_t size, blocks;
     text = scan_size(text, &size);
-    text = text != NULL && *text == ':' ? scan_number(text + 1, &blocks) : NULL;
+    text = text != NULL && *text == ':' ? options_scan_number(text + 1, &blocks) : NULL;
     unsigned n = options.minavail_count;
     if (text == NULL || size < row->low || size > row->high || n == ARRAY_LENGTH(options.minavail))
         return NULL;
@@ -196,7 +193,7 @@ static const char *scan_minavail(const struct row *row, const char *text)
 static bool parse_minavail(const struct row *row, const char *text)
 {
     options.minavail_count = 0;
-    return is_word(text, "none") || parse_list(row, text, scan_minavail);
+    return is_word(text, "none") || options_parse_list(row, text, scan_minavail);
 }
 
 static void print_minavail(const struct row *row, struct out *o)
@@ -215,19 +212,19 @@ static void print_minavail(const struct row *row, struct out *o)
 static int scan_signal(const char *text)
 {
     size_t n = 0;
-    const char *end = scan_number(text, &n);
+    const char *end = options_scan_number(text, &n);
     if (end != NULL)
         return *end == 0 && n <= (size_t)SIGRTMAX ? (int)n : 0;
-    const char *name = scan_word(text, "SIG");
+    const char *name = options_scan_word(text, "SIG");
     name = name != NULL ? name : text;
     for (int signal = 1; signal < SIGRTMIN; signal++) {
         const char *other = sigabbrev_np(signal);
         if (other != NULL && is_word(name, other))
             return signal;
     }
-    end = scan_word(name, "RTMIN");
+    end = options_scan_word(name, "RTMIN");
     if (end != NULL && *end == '+')
-        end = scan_number(end + 1, &n);
+        end = options_scan_number(end + 1, &n);
     return end != NULL && *end == 0 && n <= (size_t)(SIGRTMAX - SIGRTMIN) ? SIGRTMIN + (int)n : 0;
 }
 
@@ -273,7 +270,7 @@ static void print_signal(const struct row *row, struct out *o)
 static bool parse_target(const struct row *row, const char *text)
 {
     size_t n;
-    const char *end = scan_number(text, &n);
+    const char *end = options_scan_number(text, &n);
     (void)row;
     options.dump_fd = -1;
     const char *digits = text;
@@ -345,5 +342,6 @@ const struct type_verbs option_types[] = {
     [TYPE_SIGNAL] = {parse_signal, print_signal},
     [TYPE_TARGET] = {parse_target, print_target},
     [TYPE_MISUSE] = {parse_misuse, print_misuse},
+    [TYPE_WORDS] = {options_parse_words, options_print_words},
     [TYPE_QUERY] = {parse_query, print_query},
 };

@@ -1,6 +1,6 @@
 /*
- * What options.c and options_types.c share, and nobody else: the shape of a row of options.def, and the verbs of
- * its type.
+ * What options.c, options_types.c and options_debug.c share, and nobody else: the shape of a row of options.def, the
+ * verbs of its type, and the pieces of text that a parser meets.
  */
 #ifndef TARN_OPTIONS_TYPES_H
 #define TARN_OPTIONS_TYPES_H
@@ -18,6 +18,7 @@ enum type {
     TYPE_SIGNAL,
     TYPE_TARGET,
     TYPE_MISUSE,
+    TYPE_WORDS,
     TYPE_QUERY
 };
 
@@ -36,6 +37,20 @@ struct type_verbs {
     void (*print)(const struct row *row, struct out *o);
 };
 extern const struct type_verbs option_types[];
+
+/* TARN_DEBUG's (options_debug.c). */
+bool options_parse_words(const struct row *row, const char *text);
+void options_print_words(const struct row *row, struct out *o);
+
+/* What follows `word` at the begin of `text`, in whatever case; NULL if something else stands there. */
+const char *options_scan_word(const char *text, const char *word);
+
+/* Reads decimal digits; returns what follows, or NULL if there is none or `n` can't hold them. */
+const char *options_scan_number(const char *text, size_t *n);
+
+/* Items with a comma between two; `scan` returns what follows an item, or NULL. */
+bool options_parse_list(const struct row *row, const char *text,
+                        const char *(*scan)(const struct row *, const char *));
 
 /* A size, exact, in the biggest unit that allows it. */
 void options_print_bytes(struct out *o, size_t n);

@@ -42,8 +42,8 @@ static uint32_t depot_max(const struct sizeclass *class)
 void pool_fit(struct pool *p)
 {
     const struct sizeclass *class = &class_table[p->id];
-    p->size = class->size;
-    p->uncached = class->size > POOLED_MAX; /* a magazine of such would be megabytes */
+    WRITE_ONCE(p->size, class->size);
+    WRITE_ONCE(p->uncached, class->size > POOLED_MAX); /* a magazine of such would be megabytes */
     p->depot_max = depot_max(class);
 }
 
@@ -219,7 +219,7 @@ static void release_empty_locked(struct pool *p, unsigned slabs, uint64_t blocks
 {
     while (p->empty_count > slabs) {
         struct slab *s = container_of(p->empty.prev, struct slab, link);
-        if (p->allocated - s->blocks < p->used + blocks)
+        if (p->allocated - p->used - s->blocks < blocks) /* in this order nothing overflows */
             break;
         list_remove(&s->link);
         p->empty_count--;
@@ -263,6 +263,13 @@ static unsigned give_blocks_locked(struct pool *p, void *const *blocks, unsigned
     return good;
 }
 
+static void empty_locked(struct pool *p, struct magazine *m, struct pool_news *news)
+{
+    count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
+    release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
+    m->count = 0;
+}
+
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news)
 {
     struct magazine *empty = m;
@@ -276,19 +283,24 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
         if (empty != NULL)
             p->spares = empty->next;
     } else {
-        count_used_locked(p, -(int64_t)give_blocks_locked(p, m->slot, m->count, news));
-        release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
-        m->count = 0;
+        empty_locked(p, m, news);
     }
     lock_release(&p->lock);
     return empty;
+}
+
+void pool_empty(struct pool *p, struct magazine *m, struct pool_news *news)
+{
+    lock_acquire(&p->lock);
+    empty_locked(p, m, news);
+    lock_release(&p->lock);
 }
 
 void pool_give_one(struct pool *p, void *block, struct pool_news *news)
 {
     lock_acquire(&p->lock);
     count_used_locked(p, -(int64_t)give_blocks_locked(p, &block, 1, news));
-    release_empty_locked(p, EMPTY_KEPT, p->minavail, news);
+    release_empty_locked(p, EMPTY_KEPT, READ_ONCE(p->minavail), news);
     lock_release(&p->lock);
 }
 

@@ -247,8 +247,11 @@ struct slab *region_claim_slab(unsigned pool)
 
 void region_release_slab(struct slab *s)
 {
+    /* Not the class's: a slab on its way back may outlive its pool, whose place has another size by now; nor the slab's
+       own, which may be trimmed. */
+    unsigned blocks = ((unsigned)s->units << UNIT_SHIFT) / s->size;
     if (s->bits != &s->only_word)
-        meta_free(s->bits, bits_bytes(class_table[s->pool].blocks));
+        meta_free(s->bits, bits_bytes(blocks));
     region_release(s->base, s->units);
 }
 

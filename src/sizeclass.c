@@ -51,15 +51,15 @@ static uint64_t inverse_of(uint32_t grains)
 
 void sizeclass_define(unsigned c, uint32_t size)
 {
+    struct sizeclass *class = &class_table[c];
     unsigned units = slab_units(size);
-    class_table[c] = (struct sizeclass){
-        .size = size,
-        .stays = size,
-        .inverse = inverse_of(size >> GRAIN_SHIFT),
-        .blocks = (uint16_t)((size_t)units * UNIT / size),
-        .units = (uint16_t)units,
-        .batch = (uint16_t)magazine_batch(size, MAGAZINE_BYTES),
-    };
+    /* One by one: a dump may be reading what was here before. */
+    WRITE_ONCE(class->size, size);
+    WRITE_ONCE(class->stays, size);
+    WRITE_ONCE(class->inverse, inverse_of(size >> GRAIN_SHIFT));
+    WRITE_ONCE(class->blocks, (uint16_t)((size_t)units * UNIT / size));
+    WRITE_ONCE(class->units, (uint16_t)units);
+    WRITE_ONCE(class->batch, (uint16_t)magazine_batch(size, MAGAZINE_BYTES));
 }
 
 unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)

@@ -3,6 +3,8 @@
 #include "check.h"
 #include "sizeclass.h"
 
+static uint32_t serials; /* of the next slab */
+
 void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
 {
     const struct sizeclass *c = &class_table[pool];
@@ -16,6 +18,7 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
     s->pool = (uint8_t)pool;
     s->word = 0;
     s->units = (uint8_t)c->units;
+    s->serial = __atomic_fetch_add(&serials, 1, __ATOMIC_RELAXED) & 0xffffff;
     size_t words = slab_words(c->blocks);
     for (size_t w = 0; w < words; w++)
         bits[w] = ~(uint64_t)0;

@@ -47,7 +47,7 @@ static void read_pool(struct pool_stats *s)
 {
     const struct pool *p = &pools[s->id];
     uint64_t in_threads = s->cached;
-    uint64_t in_depot = (uint64_t)READ_ONCE(p->depot_count) * class_table[s->id].batch;
+    uint64_t in_depot = (uint64_t)READ_ONCE(p->depot_count) * READ_ONCE(class_table[s->id].batch);
     uint64_t out = READ_ONCE(p->used);
 
     for (size_t i = 0; i < sizeof s->name - 1; i++)

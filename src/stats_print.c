@@ -163,6 +163,28 @@ static void print_pool(struct out *o, const struct pool_stats *p, const struct w
     out_print(o, "%s\n", is_shared(p) ? " [SHARED]" : "");
 }
 
+/* A text that may be changing: a registration is used again when its pool is gone. */
+static void copy_text(char *to, const char *from, size_t size)
+{
+    for (size_t i = 0; i < size; i++)
+        to[i] = READ_ONCE(from[i]);
+    to[size - 1] = '\0';
+}
+
+static void print_registration(struct out *o, const struct registration *r)
+{
+    char name[sizeof r->name], file[sizeof r->file];
+    unsigned flags = READ_ONCE(r->flags);
+    copy_text(name, r->name, sizeof name);
+    copy_text(file, r->file, sizeof file);
+    out_print(o, "      > %s: %zu bytes, align %zu", shown(name), READ_ONCE(r->size), READ_ONCE(r->align));
+    out_print(o, "%s%s", (flags & POOL_SHARED) != 0 ? ", SHARED" : "",
+              (flags & POOL_EXACT) != 0 ? ", EXACT" : "");
+    if (file[0] != '\0')
+        out_print(o, ", %s:%u", file, READ_ONCE(r->line));
+    out_print(o, "\n");
+}
+
 static void print_details(struct out *o, const struct pool_stats *p)
 {
     out_print(o, "      blocks of %u bytes, align %u, %u slabs, limit ", p->block, p->align, p->slabs);
@@ -173,14 +195,8 @@ static void print_details(struct out *o, const struct pool_stats *p)
     out_print(o, ", %lu limit hits, minavail %lu\n", p->limited, p->minavail);
     /* Not more than there are users: one that is destroyed meanwhile goes on a list of others. */
     const struct registration *r = p->registrations;
-    for (uint64_t n = 0; r != NULL && n < p->users; n++, r = __atomic_load_n(&r->next, __ATOMIC_ACQUIRE)) {
-        out_print(o, "      > %s: %zu bytes, align %zu", shown(r->name), r->size, r->align);
-        out_print(o, "%s%s", (r->flags & POOL_SHARED) != 0 ? ", SHARED" : "",
-                  (r->flags & POOL_EXACT) != 0 ? ", EXACT" : "");
-        if (r->file[0] != '\0')
-            out_print(o, ", %s:%u", r->file, r->line);
-        out_print(o, "\n");
-    }
+    for (uint64_t n = 0; r != NULL && n < p->users; n++, r = __atomic_load_n(&r->next, __ATOMIC_ACQUIRE))
+        print_registration(o, r);
 }
 
 static void print_pools(struct out *o, const struct query *q, const struct stats *s)

@@ -183,12 +183,12 @@ EXPORT int tarn_pool_stats(const struct tarn_pool *pool, struct tarn_pool_stats 
     }
     uint64_t out = READ_ONCE(p->used), allocated = READ_ONCE(p->allocated),
              held = at_most(thread_held(p->id), out);
-    uint64_t in_depot = (uint64_t)READ_ONCE(p->depot_count) * class_table[p->id].batch;
+    uint64_t in_depot = (uint64_t)READ_ONCE(p->depot_count) * READ_ONCE(class_table[p->id].batch);
     *stats = (struct tarn_pool_stats){
         .version = TARN_POOL_STATS_VERSION,
-        .flags = p->flags,
+        .flags = READ_ONCE(p->flags),
         .size = READ_ONCE(p->size),
-        .align = p->align,
+        .align = READ_ONCE(p->align),
         .allocated = allocated,
         .used = at_most(out - held, allocated),
         .limit = READ_ONCE(p->limit),
@@ -199,7 +199,8 @@ EXPORT int tarn_pool_stats(const struct tarn_pool *pool, struct tarn_pool_stats 
         .slabs = READ_ONCE(p->slabs),
     };
     stats->cached = at_most(held + in_depot, allocated - stats->used);
-    memcpy(stats->name, p->name, sizeof stats->name);
+    for (size_t i = 0; i < sizeof stats->name - 1; i++)
+        stats->name[i] = READ_ONCE(p->name[i]);
     return 0;
 }
 

@@ -255,6 +255,14 @@ bool thread_knows(unsigned c)
     return cache != NULL;
 }
 
+bool thread_drains(unsigned c)
+{
+    struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
+    while (cache != NULL && __atomic_load_n(&cache->draining, __ATOMIC_ACQUIRE) != c)
+        cache = cache->made;
+    return cache != NULL;
+}
+
 unsigned thread_count(void)
 {
     return READ_ONCE(registry.living);

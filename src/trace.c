@@ -40,22 +40,6 @@ void trace_start(void)
     errno = error;
 }
 
-/* `address` is where the frame goes on: one byte before lies the call, which may be a function's last instruction.
-   Where no function is known, the offset in the file is what addr2line wants. */
-static void print_frame(struct out *o, int number, const void *address)
-{
-    Dl_info info;
-    out_print(o, "  #%-2d %p", number, address);
-    if (dladdr((const char *)address - 1, &info) == 0)
-        out_print(o, " (no object)\n");
-    else if (info.dli_sname != NULL)
-        out_print(o, " %s+0x%x (%s)\n", info.dli_sname,
-                  (unsigned)((const char *)address - (const char *)info.dli_saddr), info.dli_fname);
-    else
-        out_print(o, " (%s+%p)\n", info.dli_fname,
-                  (const void *)((const char *)address - (const char *)info.dli_fbase));
-}
-
 NOINLINE void trace_print(int fd)
 {
     struct out o;
@@ -69,8 +53,11 @@ NOINLINE void trace_print(int fd)
     } else {
         unwinding = true;
         int count = backtrace_into(frames, FRAMES_MAX);
-        for (int i = 1; i < count; i++) /* frame 0 is this function */
-            print_frame(&o, i - 1, frames[i]);
+        for (int i = 1; i < count; i++) { /* frame 0 is this function */
+            out_print(&o, "  #%-2d %p ", i - 1, frames[i]);
+            trace_name(&o, frames[i]);
+            out_print(&o, "\n");
+        }
         unwinding = false;
     }
     out_flush(&o);

@@ -56,6 +56,14 @@ static const char *printed(void)
     return text;
 }
 
+static unsigned count_of(const char *text, const char *what)
+{
+    unsigned n = 0;
+    for (; (text = strstr(text, what)) != NULL; text += strlen(what))
+        n++;
+    return n;
+}
+
 static void report(enum fault_kind kind, const char *call, uintptr_t p, size_t pool_size, uintptr_t expected)
 {
     fault_report(&(struct fault){.kind = kind,
@@ -111,12 +119,106 @@ Test(fault, the_wording)
          "tarn: free(0x7000): large block was free already; ignored\n"},
         {{.kind = FAULT_FREE_SPACE, .call = "malloc_usable_size", .pointer = (void *)0x8000},
          "tarn: malloc_usable_size(0x8000): in tarn's memory, but no block is there now; ignored\n"},
+        {{.kind = FAULT_TWICE, .call = "free", .pointer = (void *)0x9000, .pool_size = 64, .pool = ""},
+         "tarn: free(0x9000): block of pool 64 was free already; ignored\n"},
+        {{.kind = FAULT_TWICE, .call = "free", .pointer = (void *)0xa000, .pool_size = 64, .pool = "session"},
+         "tarn: free(0xa000): block of pool \"session\" (64 bytes) was free already; ignored\n"},
+        {{.kind = FAULT_INSIDE,
+          .call = "free",
+          .pointer = (void *)0xb010,
+          .pool_size = 64,
+          .pool = "session",
+          .expected = (void *)0xb000},
+         "tarn: free(0xb010): inside a block of pool \"session\" (64 bytes) that starts at 0xb000; "
+         "ignored\n"},
+        {{.kind = FAULT_OVERRUN, .call = "free", .pointer = (void *)0xc000, .pool_size = 64, .offset = 41},
+         "tarn: free(0xc000): block of pool 64 was written at offset 41, behind its end; going on\n"},
+        {{.kind = FAULT_OVERRUN,
+          .call = "realloc",
+          .pointer = (void *)0xd000,
+          .pool_size = 64,
+          .pool = "session",
+          .expected = (void *)0xd000,
+          .offset = -8},
+         "tarn: realloc(0xd000): block of pool \"session\" (64 bytes) was written at offset -8, in front of "
+         "its "
+         "start; going on\n"},
+        {{.kind = FAULT_WRITTEN, .pointer = (void *)0xe000, .pool_size = 64, .pool = "session", .offset = 0},
+         "tarn: 0xe000: block of pool \"session\" (64 bytes) was written at offset 0 while it was free; "
+         "going on\n"},
+        {{.kind = FAULT_WRONG_POOL,
+          .call = "tarn_pool_free",
+          .pointer = (void *)0xf000,
+          .pool_size = 64,
+          .pool = "session",
+          .other = "buffer"},
+         "tarn: tarn_pool_free(0xf000): block of pool \"session\" (64 bytes) was given to pool \"buffer\"; "
+         "ignored\n"},
+        {{.kind = FAULT_TOUCHED,
+          .pointer = (void *)0x11000,
+          .pool_size = 64,
+          .expected = (void *)0x10fc0,
+          .offset = 64,
+          .live = true},
+         "tarn: 0x11000: at offset 64 of the block of pool 64 at 0x10fc0, which is in use; the process "
+         "ends\n"},
+        {{.kind = FAULT_TOUCHED,
+          .call = "SIGSEGV",
+          .pointer = (void *)0x12fc8,
+          .pool_size = 64,
+          .pool = "session",
+          .expected = (void *)0x12fc0,
+          .offset = 8},
+         "tarn: SIGSEGV(0x12fc8): at offset 8 of the block of pool \"session\" (64 bytes) at 0x12fc0, which "
+         "was free "
+         "already; the process ends\n"},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
         errno = ERANGE;
         fault_report(&table[i].fault);
         cr_expect_eq(errno, ERANGE);
         cr_expect_str_eq(printed(), table[i].line);
+    }
+}
+
+Test(fault, the_last_two_callers_are_named)
+{
+    struct fault fault = {.kind = FAULT_TWICE, .call = "free", .pointer = (void *)0x1000, .pool_size = 64};
+    const char *exit_address = dlsym(RTLD_DEFAULT, "exit");
+    const char line[] = "tarn: free(0x1000): block of pool 64 was free already; ignored\n";
+
+    fault.allocated = exit_address + 5;
+    fault_report(&fault);
+    const char *text = printed();
+    cr_expect_eq(strncmp(text, line, strlen(line)), 0, "%s", text);
+    cr_expect(strstr(text, "\n  allocated by exit+0x5 (") && strstr(text, "libc.so"), "%s", text);
+    cr_expect_eq(count_of(text, "\n"), 2);
+
+    fault.pointer = (void *)0x2000;
+    fault.freed = (void *)0x10;
+    fault_report(&fault);
+    text = printed();
+    cr_expect(strstr(text, "ignored\n  allocated by exit+0x5 ("), "%s", text);
+    cr_expect(strstr(text, ")\n  freed by (no object)\n"), "%s", text);
+    cr_expect_eq(count_of(text, "\n"), 3);
+
+    fault.pointer = (void *)0x3000;
+    fault.allocated = NULL;
+    fault_report(&fault);
+    text = printed();
+    cr_expect(strstr(text, "ignored\n  freed by (no object)\n"), "%s", text);
+    cr_expect_eq(count_of(text, "\n"), 2);
+}
+
+/* It is the last the process says, from whatever it died. */
+Test(fault, what_ends_the_process_is_told_always)
+{
+    for (unsigned i = 0; i < FAULT_LINES + 1; i++)
+        report(FAULT_TWICE, "free", 0x1000 + i * 16, 64, 0);
+    printed();
+    for (int i = 0; i < 2; i++) {
+        report(FAULT_TOUCHED, "SIGSEGV", 0x1000, 64, 0x1000);
+        cr_expect(strstr(printed(), "; the process ends\n"));
     }
 }
 
@@ -140,6 +242,8 @@ Test(fault, each_kind_and_address_is_told_once)
     cr_expect_str_eq(printed(), "tarn: free(0x1000): inside a block of pool 64; ignored\n");
     report(FAULT_TWICE, "free", 0x1001, 64, 0);
     cr_expect_str_eq(printed(), "tarn: free(0x1001): block of pool 64 was free already; ignored\n");
+    report(FAULT_WRONG_POOL, "tarn_pool_free", 0x1000, 64, 0);
+    cr_expect_str_neq(printed(), "", "the last kind that shares a word with an address");
     report(FAULT_TWICE, "free", 0, 64, 0);
     cr_expect_str_neq(printed(), "", "even NULL");
 }
@@ -185,14 +289,6 @@ static void *storm(void *barrier)
         report(FAULT_TWICE, "free", 0x100000 + i * 16, 64, 0);
     }
     return NULL;
-}
-
-static unsigned count_of(const char *text, const char *what)
-{
-    unsigned n = 0;
-    for (; (text = strstr(text, what)) != NULL; text += strlen(what))
-        n++;
-    return n;
 }
 
 Test(fault, threads_count_exactly_and_tell_once)

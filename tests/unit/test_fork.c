@@ -2,6 +2,7 @@
 
 #include "../tools/random.h"
 #include "gc.h"
+#include "guard.h"
 #include "heap.h"
 #include "large.h"
 #include "meta.h"
@@ -76,14 +77,15 @@ static bool allocates(void)
 {
     bool good = true;
     for (size_t n = 1; n < 4 * MEBIBYTE; n = n * 3 + 1) {
-        char *p = heap_alloc(n), *q = heap_alloc_aligned(4096, n);
-        good &= p != NULL && q != NULL;
+        char *p = heap_alloc(n), *q = heap_alloc_aligned(4096, n), *r = guard_alloc(n, 16, CLASS_LARGE, NULL);
+        good &= p != NULL && q != NULL && r != NULL;
         memset(p, 5, n);
         memset(q, 6, n);
         p = heap_realloc(p, n + 100);
         good &= p != NULL && p[n - 1] == 5;
         give(p);
         give(q);
+        give(r);
     }
     return good;
 }
@@ -199,6 +201,11 @@ static void want_threads(void)
     thread_recall();
 }
 
+static void want_guard(void)
+{
+    guard_collect();
+}
+
 static void want_pool(void)
 {
     pool_take_one(&pools[class_of(300)]);
@@ -219,7 +226,8 @@ static void want_meta(void)
     meta_free(meta_alloc(64), 64);
 }
 
-static void (*const want[])(void) = {want_gc, want_threads, want_pool, want_large, want_region, want_meta};
+static void (*const want[])(void) = {want_gc,    want_threads, want_guard, want_pool,
+                                     want_large, want_region,  want_meta};
 enum { WANTS = sizeof want / sizeof want[0] };
 static bool got[WANTS];
 

@@ -76,6 +76,8 @@ says $'tarn: TARN_STATS_AT_EXIT=yes: expected 0 or 1; using 0\n' TARN_STATS_AT_E
 says $'tarn: TARN_POOLS=bycolour: expected byname, bysize or byusage, match=PREFIX, detailed, a number of lines; using bysize\n' \
     TARN_POOLS=bycolour
 says $'tarn: TARN_MISUSE=die: expected ignore, warn or abort; using warn\n' TARN_MISUSE=die
+says $'tarn: TARN_DEBUG=tags: expected none, help, or words as in integrity,tag,poison=0x50,no-cache; using none\n' \
+    TARN_DEBUG=tags
 says $'tarn: TARN_GC=\\x1b[2J\\x0a: expected 0 or 1; using 1\n' TARN_GC=$'\e[2J\n'
 
 # ---- names
@@ -112,6 +114,7 @@ settings() {
 	  TARN_STATS_AT_EXIT  0
 	* TARN_POOLS          byname,match=size
 	* TARN_MISUSE         ignore
+	* TARN_DEBUG          integrity,tag
 	  TARN_GC             1
 	  TARN_HELPER         1
 	  TARN_STRICT         0
@@ -120,7 +123,7 @@ settings() {
 	END
 }
 says "$(settings)"$'\n' TARN_SHOW=1 TARN_CLASSES=16-48/16,4k TARN_MINAVAIL=16:7 TARN_LIMIT=256m TARN_SIGNAL=sigrtmin+2 \
-    TARN_DUMP=/tmp/dump.%p TARN_MISUSE=ignore TARN_POOLS=byname,match=size
+    TARN_DUMP=/tmp/dump.%p TARN_MISUSE=ignore TARN_POOLS=byname,match=size TARN_DEBUG=tag,integrity
 command=(bash -c '(echo done)')
 preloaded TARN_SHOW=1
 verdict "TARN_SHOW=1 says it once a program, not once a fork" test "$(grep -c 'settings in effect' err)" = 1
@@ -130,10 +133,15 @@ command=(echo done)
 
 preloaded TARN_HELP=1
 verdict "TARN_HELP=1 lets the program run" test "$status,$(cat out)" = "0,done"
-for name in CLASSES MAX_POOLED CACHE MINAVAIL LIMIT SIGNAL DUMP STATS_AT_EXIT POOLS MISUSE GC STRICT SHOW HELP; do
+for name in CLASSES MAX_POOLED CACHE MINAVAIL LIMIT SIGNAL DUMP STATS_AT_EXIT POOLS MISUSE DEBUG GC HELPER STRICT SHOW HELP; do
     verdict "TARN_HELP=1 has TARN_$name" test "$(grep -c "^  TARN_$name  *[^ ]*  *[^ ]" err)" = 1
 done
-verdict "TARN_HELP=1 has 2 lines a setting" test "$(wc -l <err)" = 32
+verdict "TARN_HELP=1 has 2 lines a setting" test "$(wc -l <err)" = 34
+
+preloaded TARN_DEBUG=help,no-merge
+verdict "TARN_DEBUG=help lets the program run" test "$status,$(cat out)" = "0,done"
+verdict "TARN_DEBUG=help has a line a word" test "$(wc -l <err)" = 12
+verdict "TARN_DEBUG=help marks what is on" test "$(grep '^\*' err | cut -c1-10)" = '* no-merge'
 
 # ---- the lines do no harm
 
