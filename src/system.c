@@ -52,6 +52,16 @@ bool system_discard(void *at, size_t bytes)
     return madvise(at, bytes, MADV_DONTNEED) == 0;
 }
 
+bool system_move(void *to, void *from, size_t bytes)
+{
+    debug_check(lock_none_held());
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
+        return true;
+    mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1,
+         0); /* it may have cleared the place before it refused */
+    return false;
+}
+
 bool system_protect(void *at, size_t bytes, bool accessible)
 {
     debug_check(lock_none_held());
