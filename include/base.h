@@ -35,6 +35,16 @@
 #define ALIGN_DOWN(n, align) ((n) & ~((align)-1))
 #define IS_POWER_OF_2(n)     ((n) != 0 && ((n) & ((n)-1)) == 0)
 
+/* Bits that are 1. The compiler's own is a call into libgcc where the machine may lack the instruction: two more pages
+   to touch at every start. */
+INLINE unsigned popcount(uint64_t bits)
+{
+    bits -= bits >> 1 & 0x5555555555555555;
+    bits = (bits & 0x3333333333333333) + (bits >> 2 & 0x3333333333333333);
+    bits = (bits + (bits >> 4)) & 0x0F0F0F0F0F0F0F0F;
+    return (unsigned)(bits * 0x0101010101010101 >> 56);
+}
+
 #define ARRAY_LENGTH(a)               (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 

@@ -35,6 +35,10 @@ void system_unmap(void *at, size_t bytes);
 /* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);
 
+/* Moves the pages of [from, from+bytes) to [to, to+bytes), whose own are lost; both stay mapped, the first reads as
+   zeroes. False if the kernel can't: it is older than 5.7, or makes no more mappings. */
+bool system_move(void *to, void *from, size_t bytes);
+
 /* Lets the program read and write these pages, or lets nobody touch them; what they hold stays. False if the kernel
    refused (it makes no more mappings): some of them may have changed. */
 bool system_protect(void *at, size_t bytes, bool accessible);

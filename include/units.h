@@ -27,8 +27,14 @@ enum units_row { ROW_MAPPED, ROW_TAKEN, ROW_DIRTY, ROWS };
 
 enum units_kind { FREE_DIRTY, FREE_MAPPED /* dirty or not */, FREE_ABSENT, KINDS };
 
+/* A group's words lie together: one page holds the books of the first 128 groups, half a GiB. */
+struct units_group {
+    uint64_t row[ROWS];
+    void *notes; /* the region's, about the group's units; NULL: none yet */
+};
+
 struct units {
-    uint64_t *row[ROWS];
+    struct units_group *group;
     size_t groups;               /* in the window */
     size_t top;                  /* groups that were ever taken from */
     size_t low[KINDS];           /* searches start here */

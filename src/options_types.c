@@ -273,7 +273,10 @@ static bool parse_target(const struct row *row, const char *text)
     const char *end = options_scan_number(text, &n);
     (void)row;
     options.dump_fd = -1;
-    if (text[strspn(text, "0123456789")] == 0) {
+    const char *digits = text;
+    while (*digits >= '0' && *digits <= '9')
+        digits++;
+    if (*digits == 0) {
         options.dump_fd = end != NULL && n <= INT_MAX ? (int)n : -1;
         return options.dump_fd >= 0;
     }

@@ -11,12 +11,20 @@ struct word {
     size_t length; /* 0: the text ends */
 };
 
+static bool is_between(char c)
+{
+    return c == ' ' || c == '\t' || c == ',';
+}
+
 /* The first word of *text, which goes on behind it. */
 static struct word next_word(const char **text)
 {
-    const char *between = " \t,";
-    const char *at = *text + strspn(*text, between);
-    *text = at + strcspn(at, between);
+    const char *at = *text;
+    while (is_between(*at))
+        at++;
+    *text = at;
+    while (**text != 0 && !is_between(**text))
+        ++*text;
     return (struct word){at, (size_t)(*text - at)};
 }
 

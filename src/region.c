@@ -32,10 +32,9 @@ enum {
 static struct {
     struct lock lock;
     struct units units;
-    struct group **group; /* slab descriptors of each group, made with the group's first slab */
-    size_t limit;         /* units */
-    size_t idle;          /* the fewest dirty units there were since `since`: nobody needed these */
-    uint64_t since;       /* ms */
+    size_t limit;   /* units */
+    size_t idle;    /* the fewest dirty units there were since `since`: nobody needed these */
+    uint64_t since; /* ms */
 } books = {.lock = LOCK_INITIALIZER(LOCK_REGION), .limit = SIZE_MAX};
 
 static void *address_of(size_t unit)
@@ -191,14 +190,14 @@ _Static_assert(sizeof(struct group) <= META_MAX, "a group's descriptors are one 
 /* The descriptors of a group, made if need be; NULL without memory. */
 static struct group *group_of(size_t unit)
 {
-    struct group **place = &books.group[unit / GROUP_UNITS];
-    struct group *group = __atomic_load_n(place, __ATOMIC_ACQUIRE);
+    void **place = &books.units.group[unit / GROUP_UNITS].notes;
+    void *group = __atomic_load_n(place, __ATOMIC_ACQUIRE);
     if (group != NULL)
         return group;
     struct group *fresh = meta_alloc(sizeof *fresh);
     if (fresh == NULL)
         return NULL;
-    if (__atomic_compare_exchange_n(place, &group, fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+    if (__atomic_compare_exchange_n(place, &group, (void *)fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
         return fresh;
     meta_free(fresh, sizeof *fresh);
     return group;
@@ -215,7 +214,8 @@ struct slab *region_slab(const void *p)
 {
     size_t unit = region_unit(p);
     unit &= ~(size_t)(class_table[region.places[unit] >> PLACE_SHIFT].units - 1);
-    return &__atomic_load_n(&books.group[unit / GROUP_UNITS], __ATOMIC_ACQUIRE)->slab[unit % GROUP_UNITS];
+    struct group *group = __atomic_load_n(&books.units.group[unit / GROUP_UNITS].notes, __ATOMIC_ACQUIRE);
+    return &group->slab[unit % GROUP_UNITS];
 }
 
 static size_t bits_bytes(unsigned blocks)
@@ -378,15 +378,13 @@ static size_t window_bytes(void)
 bool region_start(void)
 {
     size_t units = window_bytes() >> UNIT_SHIFT, groups = units / GROUP_UNITS;
-    size_t row = groups * sizeof(uint64_t);
     size_t places = units * sizeof *region.places;
-    char *tables = system_map(ALIGN_UP(places + (ROWS + 1) * row, system_page()));
+    char *tables = system_map(ALIGN_UP(places + groups * sizeof(struct units_group), system_page()));
     if (tables == NULL)
         return false;
     region.places = (uint16_t *)(void *)tables;
-    for (unsigned r = 0; r < ROWS; r++)
-        books.units.row[r] = (uint64_t *)(void *)(tables + places + r * row);
-    books.group = (struct group **)(void *)(tables + places + ROWS * row);
+    books.units.group = (struct units_group *)(void *)(tables + places);
+    WRITE_ONCE(books.units.group->notes, NULL); /* a read first would be one page fault more */
     books.units.groups = groups;
     region.units = units;
     if (place_window((uintptr_t)tables))
@@ -411,7 +409,7 @@ void region_resident(size_t by_class[CLASS_MAX])
     for (unsigned c = 0; c < CLASS_MAX; c++)
         by_class[c] = 0;
     while (unit < end) {
-        uint64_t mapped = READ_ONCE(books.units.row[ROW_MAPPED][unit / GROUP_UNITS]);
+        uint64_t mapped = READ_ONCE(books.units.group[unit / GROUP_UNITS].row[ROW_MAPPED]);
         unsigned place = READ_ONCE(region.places[unit]);
         size_t first = unit;
         /* As many as are alike, within the group, in one question. */

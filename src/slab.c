@@ -115,7 +115,7 @@ void slab_check(const struct slab *s)
     uint32_t available = 0;
     for (size_t w = 0; w < slab_words(s->blocks); w++) {
         check(w >= s->word || s->bits[w] == 0);
-        available += (uint32_t)__builtin_popcountll(s->bits[w]);
+        available += (uint32_t)popcount(s->bits[w]);
     }
     check(s->used + available == s->blocks);
     check(s->size == class_table[s->pool].size && s->blocks <= class_table[s->pool].blocks);

@@ -4,11 +4,11 @@
 #include "lock.h"
 
 #include <errno.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/sysinfo.h>
 #include <time.h>
-#include <unistd.h>
 
 enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };
 
@@ -16,7 +16,7 @@ size_t system_page(void)
 {
     static size_t page;
     if (READ_ONCE(page) == 0)
-        WRITE_ONCE(page, (size_t)sysconf(_SC_PAGESIZE));
+        WRITE_ONCE(page, (size_t)getauxval(AT_PAGESZ));
     return page;
 }
 
@@ -50,6 +50,16 @@ bool system_discard(void *at, size_t bytes)
 {
     debug_check(lock_none_held());
     return madvise(at, bytes, MADV_DONTNEED) == 0;
+}
+
+bool system_move(void *to, void *from, size_t bytes)
+{
+    debug_check(lock_none_held());
+    if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
+        return true;
+    mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1,
+         0); /* it may have cleared the place before it refused */
+    return false;
 }
 
 bool system_protect(void *at, size_t bytes, bool accessible)

@@ -144,6 +144,12 @@ bool system_discard(void *at, size_t bytes)
 }
 
 /* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
+bool system_move(void *to, void *from, size_t bytes)
+{
+    return !refuses() &&
+           mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+}
+
 bool system_protect(void *at, size_t bytes, bool accessible)
 {
     bool refused = refuses();

@@ -11,7 +11,7 @@
 #include <stddef.h>
 
 /* From now on the `after`th call that could refuse (0: the next) does, and the `count - 1` behind it too;
-   system_protect refuses half-way. */
+   system_protect refuses half-way, system_move leaves everything as it was. */
 void fake_refuse(size_t after, size_t count);
 void fake_refuse_none(void);
 

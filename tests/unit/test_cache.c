@@ -88,14 +88,32 @@ Test(cache, what_is_no_pools_always_misses)
 
 Test(cache, fresh_blocks_come_in_address_order_and_freed_ones_last_first)
 {
+    enum {
+        STAGGERED = 8
+    }; /* those that a thread begins a class with: they are a row, from somewhere on and round */
     alloc_many(100);
-    for (unsigned i = 1; i < 64; i++)
-        cr_assert_eq(block[i], (char *)block[0] + i * SIZE);
+    char *begin = (char *)block[STAGGERED] - STAGGERED * SIZE;
+    size_t turn = (size_t)((char *)block[0] - begin) / SIZE;
+    for (unsigned i = 0; i < 64; i++)
+        cr_assert_eq(block[i], begin + (i < STAGGERED ? (i + turn) % STAGGERED : i) * SIZE);
     give(block[5]);
     give(block[9]);
     cr_assert_eq(alloc(), block[9]);
     cr_assert_eq(alloc(), block[5]);
     cache_check(&cache);
+}
+
+/* Where slabs begin, the addresses of all classes look the same to the machine's cache. */
+Test(cache, classes_begin_at_different_places)
+{
+    unsigned places[8] = {0};
+    for (unsigned k = 1; k <= 16; k++) {
+        void *p;
+        cr_assert(cache_refill(&cache, k, true) && cache_pop(&cache, class_place(k), &p));
+        places[(uintptr_t)p % UNIT / class_table[k].size % 8]++;
+    }
+    for (unsigned i = 0; i < 8; i++)
+        cr_assert_eq(places[i], 2);
 }
 
 Test(cache, refill_prefers_its_own_stack_to_the_pool)

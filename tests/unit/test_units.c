@@ -12,14 +12,14 @@ static struct {
     bool mapped, taken, dirty, lost;
 } plain[UNITS];
 
-static uint64_t rows[ROWS][GROUPS];
+static struct units_group groups[GROUPS];
 static struct units units;
 
 static void start(void)
 {
     memset(plain, 0, sizeof plain);
-    memset(rows, 0, sizeof rows);
-    units = (struct units){.row = {rows[0], rows[1], rows[2]}, .groups = GROUPS};
+    memset(groups, 0, sizeof groups);
+    units = (struct units){.group = groups, .groups = GROUPS};
 }
 
 TestSuite(units, .init = start);
@@ -52,9 +52,9 @@ static void check_same(void)
     size_t taken = 0, dirty = 0, mapped = 0;
     for (size_t unit = 0; unit < UNITS; unit++) {
         uint64_t bit = (uint64_t)1 << unit % GROUP_UNITS;
-        cr_assert_eq((rows[ROW_TAKEN][unit / GROUP_UNITS] & bit) != 0, plain[unit].taken);
-        cr_assert_eq((rows[ROW_DIRTY][unit / GROUP_UNITS] & bit) != 0, plain[unit].dirty);
-        cr_assert_eq((rows[ROW_MAPPED][unit / GROUP_UNITS] & bit) != 0, plain[unit].mapped);
+        cr_assert_eq((groups[unit / GROUP_UNITS].row[ROW_TAKEN] & bit) != 0, plain[unit].taken);
+        cr_assert_eq((groups[unit / GROUP_UNITS].row[ROW_DIRTY] & bit) != 0, plain[unit].dirty);
+        cr_assert_eq((groups[unit / GROUP_UNITS].row[ROW_MAPPED] & bit) != 0, plain[unit].mapped);
         taken += plain[unit].taken && !plain[unit].lost;
         dirty += plain[unit].dirty;
         mapped += plain[unit].mapped;
@@ -278,7 +278,7 @@ static void miscount(void)
 
 static void dirty_absent(void)
 {
-    rows[ROW_DIRTY][1] = 1;
+    groups[1].row[ROW_DIRTY] = 1;
     units.dirty++;
     units_check(&units);
 }

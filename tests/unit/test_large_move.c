@@ -1,0 +1,84 @@
+/* A large block that must move keeps what it holds, whether the kernel moves its pages or refuses to. */
+#include "fake_system.h"
+#include "large.h"
+#include "region.h"
+
+#include <criterion/criterion.h>
+#include <string.h>
+
+enum { MIB = 1024 * 1024, BEFORE = 3 * MIB, AFTER = 7 * MIB };
+
+static void start(void)
+{
+    cr_assert(region_start());
+}
+
+TestSuite(large_move, .init = start);
+
+static void fill(uint32_t *words, uint32_t seed)
+{
+    for (uint32_t i = 0; i < BEFORE / sizeof *words; i++)
+        words[i] = i * 2654435761u + seed;
+}
+
+static bool is_filled(const uint32_t *words, uint32_t seed)
+{
+    for (uint32_t i = 0; i < BEFORE / sizeof *words; i++)
+        if (words[i] != i * 2654435761u + seed)
+            return false;
+    return true;
+}
+
+/* A block that can't grow where it is: the unit behind it is taken. */
+static uint32_t *make_hemmed_in(void)
+{
+    bool zeroed;
+    char *p = large_alloc(BEFORE, 1, false);
+    cr_assert(p != NULL && region_claim_at(p + BEFORE, 1, &zeroed) != NULL);
+    return (uint32_t *)(void *)p;
+}
+
+Test(large_move, contents_go_along)
+{
+    for (uint32_t seed = 1; seed < 8; seed++) {
+        uint32_t *p = make_hemmed_in();
+        fill(p, seed);
+        uint32_t *q = large_realloc(p, AFTER);
+        cr_assert(q != NULL && q != p);
+        cr_assert(is_filled(q, seed));
+        memset(q, 1, AFTER);
+        cr_assert(large_free(q));
+        region_release((char *)p + BEFORE, 1);
+        region_check();
+    }
+}
+
+/* Where the pages came from reads as zeroes: whoever gets it zeroed, sees none of them. */
+Test(large_move, nothing_is_left_behind)
+{
+    uint32_t *p = make_hemmed_in();
+    fill(p, 9);
+    uint32_t *q = large_realloc(p, AFTER);
+    cr_assert(q != NULL && q != p);
+    uint32_t *again = large_alloc(BEFORE, 1, true);
+    for (size_t i = 0; i < BEFORE / sizeof *again; i++)
+        cr_assert_eq(again[i], 0);
+    cr_assert(is_filled(q, 9));
+}
+
+Test(large_move, a_kernel_that_refuses_loses_nothing)
+{
+    for (size_t after = 0; after < 6; after++) {
+        uint32_t *p = make_hemmed_in();
+        fill(p, (uint32_t)after);
+        size_t refused = fake_refused();
+        fake_refuse(after, 1);
+        uint32_t *q = large_realloc(p, AFTER);
+        fake_refuse_none();
+        cr_assert(is_filled(q != NULL ? q : p, (uint32_t)after), "refused call %zu", after);
+        cr_expect(after > 0 || fake_refused() > refused, "nothing was refused");
+        large_free(q != NULL ? q : p);
+        region_release((char *)p + BEFORE, 1);
+        region_check();
+    }
+}
