@@ -5,8 +5,8 @@
  */
 #pragma once
 
-#include <malloc.h>
 #include "tarn.h"
+#include <malloc.h>
 
 #include <stdlib.h>
 
