@@ -7,7 +7,7 @@
  * Never:      touches a block: what is cold stays cold. (Lists threaded through the blocks lost by up to 9 times
  *             where blocks are cold: each pop waits for a cache miss.)
  *
- *     0 <= count <= class_table[class].batch
+ *     0 <= count <= batch <= class_table[class].batch
  *
  * Idea: Bonwick and Adams, "Magazines and Vmem", USENIX 2001.
  */
@@ -33,5 +33,11 @@ void magazine_delete(struct magazine *m);
 unsigned magazine_batch(size_t size, size_t bytes);
 
 enum { MAGAZINE_MIN = 6, MAGAZINE_MAX = 126 };
+
+/* The next bigger number of slots that fills its piece of meta. */
+INLINE unsigned magazine_next(unsigned batch)
+{
+    return 2 * batch + 2;
+}
 
 #endif

@@ -9,6 +9,7 @@ static size_t magazine_bytes(unsigned batch)
 }
 
 _Static_assert(sizeof(struct magazine) + MAGAZINE_MIN * sizeof(void *) == META_MIN, "no byte left over");
+_Static_assert(sizeof(struct magazine) == 2 * sizeof(void *), "nor of the bigger ones (magazine_next)");
 
 struct magazine *magazine_new(unsigned batch)
 {
@@ -30,8 +31,7 @@ unsigned magazine_batch(size_t size, size_t bytes)
 {
     unsigned batch = MAGAZINE_MIN;
     for (;;) {
-        unsigned twice =
-            (unsigned)(2 * magazine_bytes(batch) / sizeof(void *) - sizeof(struct magazine) / sizeof(void *));
+        unsigned twice = magazine_next(batch);
         if (twice > MAGAZINE_MAX || twice * size > bytes)
             return batch;
         batch = twice;

@@ -274,7 +274,7 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
 {
     struct magazine *empty = m;
     lock_acquire(&p->lock);
-    if (m->count == m->batch && p->depot_count < p->depot_max) {
+    if (m->count == class_table[p->id].batch && p->depot_count < p->depot_max) {
         count_used_locked(p, -(int64_t)m->count);
         m->next = p->depot;
         p->depot = m;
