@@ -108,7 +108,7 @@ Test(cache, classes_begin_at_different_places)
 {
     unsigned places[8] = {0};
     for (unsigned k = 1; k <= 16; k++) {
-        void *p;
+        void *p = NULL;
         cr_assert(cache_refill(&cache, k, true) && cache_pop(&cache, class_place(k), &p));
         places[(uintptr_t)p % UNIT / class_table[k].size % 8]++;
     }
