@@ -5,7 +5,7 @@
  *             must contain), and the checks made with it: 128 KiB of addresses for the notes of each region unit that
  *             has been used, 64 more for `backup`, with pages behind them as they are needed.
  * Promises:   costs nothing while no word is given: with one, no thread's cache is reachable from the hot path
- *             (thread_divert), so every malloc and free comes by the slow path, and there heap calls here. A finding is
+ *             (thread_start), so every malloc and free comes by the slow path, and there heap calls here. A finding is
  *             a fault (fault.h) with pool, address, offset and, where known, the last two callers. A block
  *             that there is no memory to note is not checked.
  * Guarded by: a block's notes belong to whoever holds the block; the table of notes is filled by compare-and-swap.
