@@ -10,6 +10,10 @@
  * Nobody calls malloc in a process that idles. Once the program itself has a second thread, preload/ gives it one of
  * ours, asleep in gc_tend until there is something to give back or a signal wishes for it.
  *
+ * What a sleeping thread's cache holds stays: nobody but its thread may touch it, which might be anywhere in malloc's hot
+ * path. To know that it is not takes a flag that the path sets and clears, two stores: 4.5 % of the time over eight
+ * workloads of micro (0 to 13 %). Not done so far.
+ *
  * Who needs memory while another collects waits for it and tries again: failing then would be a spurious
  * NULL, since that collection is about to free memory. HAProxy's second caller returns at once, and fails.
  */
