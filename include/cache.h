@@ -115,6 +115,9 @@ bool cache_has_magazines(const struct cache *cache, unsigned c);
 /* Most bytes of blocks that the stacks of one thread may hold, besides the loaded magazines. */
 void cache_budget(size_t bytes);
 
+/* How many threads there are: beyond sixteen each may stack less, so that all of them stack no more than sixteen would. */
+void cache_share(unsigned threads);
+
 void cache_check(const struct cache *cache);
 
 #endif

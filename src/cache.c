@@ -26,16 +26,24 @@
 enum {
     STACK_BYTES = 128 * 1024, /* of blocks in the stack of one class */
     WANT_FIRST = 8,
+    THREADS_FREE = 16, /* as many threads may use their whole budget; more share what these could have */
 };
 
 struct cache cache_none;
 __thread struct cache *cache_self = &cache_none;
 
-static size_t budget;
+static size_t budget, share; /* bytes: of one thread, alone and among all there are */
 
 void cache_budget(size_t bytes)
 {
-    budget = bytes;
+    budget = share = bytes;
+}
+
+/* Sixty-four threads that hand blocks of mixed sizes on: 63 -> 38 MB at the peak, and 40 -> 33 ns. With a share from four
+   threads on 31 MB, but eight producers and eight consumers then take 49 ns instead of 27. */
+void cache_share(unsigned threads)
+{
+    WRITE_ONCE(share, threads > THREADS_FREE ? budget / threads * THREADS_FREE : budget);
 }
 
 /* Blocks in the loaded magazine. A thread may be interrupted while it loads or unloads: without a top, the count that
@@ -136,7 +144,8 @@ static struct magazine *unstack(struct cache *cache, unsigned c)
 static bool may_stack(const struct cache *cache, unsigned c)
 {
     size_t weight = magazine_weight(c);
-    return cache->stacked + weight <= budget && (cache->bin[c].full_count + 1) * weight <= STACK_BYTES;
+    return cache->stacked + weight <= READ_ONCE(share) &&
+           (cache->bin[c].full_count + 1) * weight <= STACK_BYTES;
 }
 
 static void stack(struct cache *cache, unsigned c, struct magazine *m)

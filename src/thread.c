@@ -45,6 +45,12 @@ void thread_start(void (*end)(void *cache))
     registry.has_key = pthread_key_create(&registry.key, end) == 0;
 }
 
+static void count_locked(int change)
+{
+    WRITE_ONCE(registry.living, registry.living + (unsigned)change);
+    cache_share(registry.living);
+}
+
 static struct cache *pop_locked(struct cache **stack)
 {
     struct cache *cache = *stack;
@@ -76,7 +82,7 @@ static struct cache *acquire(void)
         cache = pop_locked(&registry.idle);
     if (cache != NULL) {
         cache->self = &cache_self;
-        WRITE_ONCE(registry.living, registry.living + 1);
+        count_locked(1);
     }
     lock_release(&registry.lock);
     if (cache != NULL)
@@ -89,7 +95,7 @@ static struct cache *acquire(void)
     cache->self = &cache_self;
     cache->made = registry.made;
     __atomic_store_n(&registry.made, cache, __ATOMIC_RELEASE);
-    WRITE_ONCE(registry.living, registry.living + 1);
+    count_locked(1);
     lock_release(&registry.lock);
     return cache;
 }
@@ -145,7 +151,7 @@ static bool keep_warm(struct cache *cache)
         registry.warm_count++;
         cache->self = NULL;
     }
-    WRITE_ONCE(registry.living, registry.living - 1);
+    count_locked(-1);
     lock_release(&registry.lock);
     return keep;
 }
@@ -195,7 +201,7 @@ static struct cache *take_idle(struct cache **left)
     lock_acquire(&registry.lock);
     struct cache *cache = pop_locked(left);
     if (cache != NULL)
-        WRITE_ONCE(registry.living, registry.living - 1);
+        count_locked(-1);
     else
         cache = pop_warm_locked();
     if (cache != NULL)
@@ -290,5 +296,6 @@ void thread_adopt_orphans(struct pool_news *news)
             continue;
         empty(cache, news);
     }
-    WRITE_ONCE(registry.living, mine != NULL);
+    registry.living = 0;
+    count_locked(mine != NULL);
 }

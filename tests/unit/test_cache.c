@@ -178,6 +178,19 @@ Test(cache, a_small_budget_is_kept_too)
     cr_assert_gt(fill_stacks(100000), 0);
 }
 
+Test(cache, many_threads_share_what_sixteen_may_have)
+{
+    cache_share(16);
+    cr_assert_gt(fill_stacks(BUDGET), BUDGET / 2);
+    cache_drain_all(&cache, &news);
+    cache_share(64);
+    size_t peak = fill_stacks(BUDGET / 4);
+    cr_assert(peak > 0 && peak <= BUDGET / 4);
+    cache_drain_all(&cache, &news);
+    cache_share(1);
+    cr_assert_gt(fill_stacks(BUDGET), BUDGET / 2);
+}
+
 Test(cache, with_no_budget_nothing_is_stacked)
 {
     cache_budget(0);
