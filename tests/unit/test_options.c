@@ -699,10 +699,10 @@ Test(options, the_markdown_table)
     }
     cr_expect_str_eq(strchr(line, '\n'), "\n");
     options_help(2, true);
-    cr_expect(strstr(
-        printed(),
-        "\n| `TARN_CACHE` | `1M` | a size from 0 to 1G (k, M, G) | bytes of free blocks that one "
-        "thread may stack up besides its loaded magazines; more than 16 threads share 16 times that |\n"));
+    cr_expect(
+        strstr(printed(),
+               "\n| `TARN_CACHE` | `1M` | a size from 0 to 1G (k, M, G) | free blocks that a thread stacks "
+               "up besides its loaded magazines; over 16 threads share 16 times that |\n"));
 }
 
 /* Two lines a setting, the columns under their headings. */
