@@ -444,7 +444,7 @@ static void *churn(void *number)
     for (int step = 0; step < 5000; step++) {
         struct magazine *m, *empty = magazine_new(batch);
         while ((m = pool_take(pool, empty, 1 + (unsigned)random_below(&seed, batch))) == NULL)
-            add_slab();
+            pool_grow(pool);
         for (unsigned i = 0; i < m->count; i++)
             *(uintptr_t *)m->slot[i] = (uintptr_t)number;
         for (unsigned i = 0; i < m->count; i++)
