@@ -18,8 +18,9 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <time.h>
 
-enum { NEAR_BYTES = 16, NEAR_SHARE = 100, PATIENCE = 10000 };
+enum { NEAR_BYTES = 16, NEAR_SHARE = 100, YIELDS = 1000, NAPS = 2000 /* of a millisecond */ };
 
 static struct {
     struct lock lock;
@@ -275,13 +276,17 @@ static uint64_t blocks_out(struct pool *p)
    from their caches to the pool: those are waited for, and would be taken for used ones. */
 static uint64_t used_by_program(struct pool *p)
 {
+    const struct timespec nap = {.tv_nsec = 1000 * 1000};
     uint64_t out = 0, held = 0;
-    for (int tries = 0; tries < PATIENCE; tries++) {
+    for (int tries = 0; tries < YIELDS + NAPS; tries++) {
         out = blocks_out(p);
         held = thread_held(p->id);
         if (out == held || (!thread_drains(p->id) && blocks_out(p) == out))
             break;
-        sched_yield();
+        if (tries < YIELDS)
+            sched_yield();
+        else
+            nanosleep(&nap, NULL); /* it lost its processor to somebody else */
     }
     return out > held ? out - held : 0;
 }

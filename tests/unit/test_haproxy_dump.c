@@ -139,7 +139,7 @@ Test(haproxy_dump, X3_what_other_threads_have_cached_is_not_used)
 {
     pthread_t thread;
     pthread_create(&thread, NULL, free_for_others, NULL);
-    for (int i = 0; i < 10000; i++) {
+    for (int i = 0; i < 1500; i++) {
         struct tarn_pool *mayfly = tarn_pool_create("mayfly", 288 + 32 * (size_t)(i % 5), 0, 0);
         cr_assert_not_null(mayfly);
         cr_assert_eq(alloc_many(mayfly, block, 3), 3);
