@@ -50,6 +50,11 @@ struct cache {
     struct cache *made; /* thread.c: the one made before this; fixed once it can be seen */
     struct cache *idle; /* thread.c: the next one without a thread; under LOCK_THREADS */
     struct cache **self; /* thread.c: its thread's cache_self; NULL: it has no thread; under LOCK_THREADS */
+    unsigned *busy;      /* thread.c: its thread's thread_busy, as long as there is a self */
+    uint32_t visits;     /* thread.c: how often its thread used it on a slow path */
+    uint32_t emptied;    /* thread.c: visits when another thread last emptied it, */
+    uint32_t seen;       /*           and when one last looked */
+    bool seized;         /* thread.c: another thread empties it, or is about to try */
     struct bin bin[CLASS_MAX];
 };
 

@@ -3,8 +3,8 @@
  *
  * Owns:       whose turn it is to collect, and whether a collection is wished for.
  * Promises:   one collector at a time; who comes second waits for it and does not collect again; each pool keeps
- *             min(minavail, free) blocks; the caller's own cache is drained, other threads drain theirs at their
- *             next malloc or free (thread_recall).
+ *             min(minavail, free) blocks; the caller's own cache is drained, and those of the threads that are not in
+ *             malloc or free at the moment (thread_drain_others); who is drains its own at its next miss.
  * Guarded by: LOCK_GC for the turn, released while collecting; pools' locks one at a time.
  * Never:      starts with a lock of ours held: there is no "held pool" to skip, and the lock order checks it.
  */
@@ -18,9 +18,6 @@
 /* Collects, or waits for the collection that is on. Returns bytes given back to the kernel by this call (0
    where it only waited). Not for signal handlers. */
 size_t gc_run(void);
-
-/* Asks every other thread to drain its cache at its next malloc or free. Takes the threads' lock. */
-void gc_recall(void);
 
 /* Wishes for a collection: by the helper thread where there is one, else at the next slow path of any thread; the
    calling thread's next malloc or free is made one. Async-signal-safe, takes no lock. */

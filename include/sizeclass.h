@@ -72,6 +72,9 @@ INLINE bool class_is_pool(size_t c)
 /* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
 extern HIDDEN size_t pooled_max;
 
+/* For the hot path: smaller requests may be a pool's. pooled_max + 1, and 0 before start: then not even 0 bytes. */
+extern HIDDEN size_t pooled_end;
+
 /* The map of requests up to POOLED_MAX, to places: all zero (CLASS_NONE) before start. */
 extern HIDDEN uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 

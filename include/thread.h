@@ -15,14 +15,21 @@
 #include "base.h"
 #include "cache.h"
 
-/* How deep the calling thread is in calls that use its cache or hold a lock: heap and gc keep it. */
+/* How deep the calling thread is in slow paths. */
 extern __thread unsigned thread_busy TLS_INITIAL;
 
-/* The calling thread's cache, made now if it has none; NULL after its end, or without memory. Puts cache_self
-   right if a recall turned it. */
+/*
+ * Begin and end of a slow path: of whatever uses the thread's cache other than by restart_pop and restart_push, or holds
+ * a lock. Between the two the hot path finds nothing, and nobody else empties the cache. One may lie within another.
+ */
+void thread_enter(void);
+void thread_leave(void);
+
+/* Between them: the thread's cache, made now if it has none. NULL: after the thread's end, without memory, or while
+   another thread empties it; then blocks go singly. */
 struct cache *thread_cache(void);
 
-/* The same where it has one already, else NULL. */
+/* The same, but NULL if it has none. */
 struct cache *thread_own(void);
 
 /* Readies the pthread key: at a thread's end `end` is called with its cache, and must call thread_end. Once, after
@@ -35,6 +42,9 @@ void thread_end(struct cache *cache, struct pool_news *news);
 /* Makes every living thread's next malloc or free take the slow path, where gc_attend looks after it. */
 void thread_recall(void);
 
+/* Between thread_enter and thread_leave: was there one since the last call of this? Then the cache is to be drained. */
+bool thread_recalled(struct cache *cache);
+
 /* The same for the calling thread alone; async-signal-safe, takes no lock. */
 void thread_recall_self(void);
 
@@ -46,6 +56,13 @@ void thread_abandon(void);
 
 /* Empties the caches that threads left. */
 void thread_drain_idle(struct pool_news *news);
+
+/* Empties the caches of living threads that are not on a slow path right now, if `idle` only of those that have not been
+   on one since the last such call, and calls tell(news) after each. Where restart_barrier can't be had, none. */
+void thread_drain_others(bool idle, struct pool_news *news, void (*tell)(struct pool_news *));
+
+/* Is there a thread's cache that this could empty? Approximate. */
+bool thread_others_hold(void);
 
 /* Calls visit(cache, context) for each cache ever made, dead ones too. Takes no lock: counts may
    change meanwhile, memory does not vanish. */
@@ -61,6 +78,9 @@ bool thread_drains(unsigned c);
 
 /* Threads that have a cache now. */
 unsigned thread_count(void);
+
+/* Between thread_enter and thread_leave: waits until no other thread is emptying the cache. */
+void thread_settle(void);
 
 /* fork: the registry's lock; the child takes over the blocks in the caches of threads that it does not have. */
 void thread_lock(void);

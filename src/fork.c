@@ -20,6 +20,8 @@
 
 void fork_prepare(void)
 {
+    thread_enter();
+    thread_settle();
     gc_lock();
     named_lock();
     thread_lock();
@@ -42,6 +44,7 @@ void fork_parent(void)
     thread_unlock();
     named_unlock();
     gc_unlock();
+    thread_leave();
 }
 
 void fork_child(void)
@@ -60,4 +63,5 @@ void fork_child(void)
     pool_news_init(&news);
     thread_adopt_orphans(&news);
     gc_news(&news);
+    thread_leave();
 }

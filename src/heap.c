@@ -2,7 +2,7 @@
  * The story of a first malloc(100): class_of gives 0, because nothing is set up; cache_pop on the empty cache
  * misses; heap_alloc_slow starts tarn (settings, classes, region, pools), makes the thread a cache, which
  * misses too; cache_refill finds the pool empty, claims a slab of the region, and fills a magazine from it.
- * The second malloc(100) takes 17 instructions.
+ * The second malloc(100) takes 19 instructions.
  *
  * The story of a failing one: the kernel, or TARN_LIMIT, or jemalloc refuses. The pool's `failed` goes up,
  * gc_run gives back whatever is not in use, and the request is tried once more. If that fails too, `failed`
@@ -48,6 +48,7 @@ static COLD void make_hooked(void)
 
 static void start(void)
 {
+    restart_start();
     out_remember_stderr();
     if (!options_start(environ))
         _exit(2);
@@ -138,9 +139,9 @@ static void *pooled_insist(struct pool *pool)
 
 static void *pooled_alloc(struct pool *pool)
 {
-    thread_busy++;
+    thread_enter();
     void *p = pooled_insist(pool);
-    thread_busy--;
+    thread_leave();
     return p;
 }
 
@@ -189,12 +190,12 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
     if (n > PTRDIFF_MAX || (unlikely(debug_on(DEBUG_FAIL)) && debug_fails()))
         return NULL;
     void *p = NULL;
-    thread_busy++;
+    thread_enter();
     if (unlikely(debug_on(DEBUG_UAF)) && old == NULL)
         p = guard_alloc(n, align, CLASS_LARGE, debug_caller);
     if (likely(p == NULL))
         p = large_insist(old, n, align, zero);
-    thread_busy--;
+    thread_leave();
     if (unlikely(debug_on(DEBUG_POISON)) && p != NULL && old == NULL && !zero)
         memset(p, options.debug.poison, n);
     return p;
@@ -232,7 +233,7 @@ void *heap_alloc_aligned(size_t align, size_t n)
     if (pool == NULL)
         return large_get(NULL, n, align, false);
     void *p;
-    return cache_pop(READ_ONCE(cache_self), pool->place, &p) ? p : heap_pool_alloc(pool, n, align, false);
+    return restart_pop(pool->place, &p) ? p : heap_pool_alloc(pool, n, align, false);
 }
 
 /* ---- free ------------------------------------------------------------------------------------------- */
@@ -273,7 +274,7 @@ static void pooled_free(struct pool *pool, void *p, const char *call)
     if (unlikely(debug_on(DEBUG_HOOKS)) && !vetted(pool, p, call))
         return;
     pool_news_init(&news);
-    thread_busy++;
+    thread_enter();
     struct cache *cache = thread_cache();
     gc_attend(cache);
     if (READ_ONCE(pool->uncached))
@@ -284,7 +285,7 @@ static void pooled_free(struct pool *pool, void *p, const char *call)
     if (!kept)
         pool_give_one(pool, p, &news);
     gc_news(&news);
-    thread_busy--;
+    thread_leave();
 }
 
 static COLD void guarded_free(void *p, const char *call)

@@ -338,9 +338,9 @@ static void *first(struct pool *p)
 
 void *named_first(struct pool *p)
 {
-    thread_busy++;
+    thread_enter();
     void *block = first(p);
-    thread_busy--;
+    thread_leave();
     if (unlikely(debug_on(DEBUG_HOOKS)) && block != NULL)
         debug_give_out(p, block, p->size, true);
     return block;
@@ -368,18 +368,18 @@ static bool fill(struct pool *p, uint64_t avail)
 
 void *named_refill(struct pool *p, uint64_t avail)
 {
-    thread_busy++;
+    thread_enter();
     bool filled = fill(p, avail);
-    thread_busy--;
+    thread_leave();
     return filled ? heap_pool_alloc(p, p->size, p->align, true) : NULL;
 }
 
-/* What threads have of the pool comes back to it: the caller's and dead threads' now, others' when they next allocate
-   or free. */
+/* What threads have of the pool comes back to it: now, or when they next allocate or free where they are at that. */
 static void recall(struct pool *p, struct pool_news *news)
 {
-    gc_recall();
+    thread_recall();
     thread_drain_idle(news);
+    thread_drain_others(false, news, gc_news);
     struct cache *cache = thread_own();
     if (cache != NULL)
         cache_drain(cache, p->id, news);
@@ -389,11 +389,11 @@ void named_flush(struct pool *p)
 {
     struct pool_news news;
     pool_news_init(&news);
-    thread_busy++;
+    thread_enter();
     recall(p, &news);
     pool_collect(p, 0, &news);
     gc_news(&news);
-    thread_busy--;
+    thread_leave();
 }
 
 bool named_limit(struct pool *p, uint64_t blocks)
@@ -402,14 +402,14 @@ bool named_limit(struct pool *p, uint64_t blocks)
     if (p->id < CLASS_NAMED)
         return false;
     pool_news_init(&news);
-    thread_busy++;
+    thread_enter();
     lock_acquire(&p->lock);
     WRITE_ONCE(p->limit, blocks);
     WRITE_ONCE(p->uncached, blocks > 0 || class_table[p->id].size > POOLED_MAX);
     lock_release(&p->lock);
     recall(p, &news);
     gc_news(&news);
-    thread_busy--;
+    thread_leave();
     return true;
 }
 

@@ -6,7 +6,7 @@
 struct sizeclass class_table[CLASS_MAX];
 unsigned class_count;
 unsigned class_end = CLASS_NAMED;
-size_t pooled_max;
+size_t pooled_max, pooled_end;
 uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
 _Static_assert(CLASS_MAX << PLACE_SHIFT <= 1 << 16, "a place is two bytes of the region's table");
@@ -77,6 +77,7 @@ unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)
     }
     class_count = count;
     pooled_max = sizes[count - 1];
+    pooled_end = pooled_max + 1;
     return count;
 }
 
@@ -93,6 +94,7 @@ unsigned class_of_aligned(size_t n, size_t align)
 void sizeclass_check(void)
 {
     check(class_count > 0 && class_count < CLASS_POOLS);
+    check(pooled_end == pooled_max + 1);
     check(pooled_max == class_table[class_count].size && pooled_max <= POOLED_MAX);
     for (unsigned c = 1; c <= class_count; c++) {
         const struct sizeclass *k = &class_table[c];

@@ -83,7 +83,7 @@ INLINE void *alloc(struct tarn_pool *pool, bool raw)
 {
     struct pool *p = pool_of(pool);
     void *block;
-    return likely(cache_pop(READ_ONCE(cache_self), p->place, &block)) ? block : alloc_missed(p, raw);
+    return likely(restart_pop(p->place, &block)) ? block : alloc_missed(p, raw);
 }
 
 EXPORT void *tarn_pool_alloc(struct tarn_pool *pool)
@@ -131,7 +131,7 @@ static COLD void free_missed(struct pool *p, void *block)
 EXPORT void tarn_pool_free(struct tarn_pool *pool, void *block)
 {
     struct pool *p = pool_of(pool);
-    if (unlikely(region_place(block) != p->place || !cache_push(READ_ONCE(cache_self), p->place, block)))
+    if (unlikely(region_place(block) != p->place || !restart_push(p->place, block)))
         free_missed(p, block);
 }
 

@@ -14,8 +14,10 @@
 #include "lock.h"
 #include "meta.h"
 #include "options.h"
+#include "restart.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 static __thread struct cache *mine;
 static __thread bool ended;
@@ -37,6 +39,15 @@ static struct {
     bool has_key;
     pthread_key_t key;
 } registry = {.lock = LOCK_INITIALIZER(LOCK_THREADS)};
+
+static uint32_t recalls; /* how often the threads were asked to drain their caches */
+static struct cache
+    *nobody; /* what the self of a cache points at whose thread ended while another empties it */
+
+static bool has_thread(const struct cache *cache)
+{
+    return cache->self != NULL && cache->self != &nobody;
+}
 
 void thread_start(void (*end)(void *cache))
 {
@@ -65,12 +76,26 @@ static void push_locked(struct cache **stack, struct cache *cache)
     *stack = cache;
 }
 
+static void push_warm_locked(struct cache *cache)
+{
+    cache->self = NULL;
+    push_locked(&registry.warm, cache);
+    registry.warm_count++;
+}
+
 static struct cache *pop_warm_locked(void)
 {
     struct cache *cache = pop_locked(&registry.warm);
     if (cache != NULL)
         registry.warm_count--;
     return cache;
+}
+
+static void own_locked(struct cache *cache)
+{
+    cache->self = &cache_self;
+    cache->busy = &thread_busy;
+    cache->emptied = cache->visits - 1;
 }
 
 /* A cache for the calling thread: an idle one, else a new one; NULL without memory. */
@@ -81,7 +106,7 @@ static struct cache *acquire(void)
     if (cache == NULL)
         cache = pop_locked(&registry.idle);
     if (cache != NULL) {
-        cache->self = &cache_self;
+        own_locked(cache);
         count_locked(1);
     }
     lock_release(&registry.lock);
@@ -92,7 +117,7 @@ static struct cache *acquire(void)
     if (cache == NULL)
         return NULL;
     lock_acquire(&registry.lock);
-    cache->self = &cache_self;
+    own_locked(cache);
     cache->made = registry.made;
     __atomic_store_n(&registry.made, cache, __ATOMIC_RELEASE);
     count_locked(1);
@@ -112,9 +137,7 @@ static struct cache *birth(void)
     struct cache *cache = acquire();
     if (cache == NULL)
         return NULL;
-    mine = cache;
-    publish(cache);
-    /* May allocate, for keys above the first 32: that finds the cache in place. */
+    mine = cache; /* before the next line, which may allocate for keys above the first 32 */
     if (unlikely(pthread_setspecific(registry.key, cache) != 0)) { /* nobody would tell of the thread's end */
         ended = true;
         thread_abandon();
@@ -123,18 +146,43 @@ static struct cache *birth(void)
     return cache;
 }
 
+/* Whoever seizes a cache looks at its thread's thread_busy afterwards, and we at `seized` after we set that: one of the two
+   sees the other. That the processor does not turn this round is restart_barrier's part. */
 struct cache *thread_own(void)
 {
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (mine == NULL || unlikely(__atomic_load_n(&mine->seized, __ATOMIC_ACQUIRE)))
+        return NULL;
+    WRITE_ONCE(mine->visits, mine->visits + 1);
     return mine;
 }
 
 struct cache *thread_cache(void)
 {
-    if (likely(mine != NULL)) {
+    if (unlikely(mine == NULL))
+        return ended || cacheless || !registry.has_key ? NULL : birth();
+    return thread_own();
+}
+
+void thread_enter(void)
+{
+    WRITE_ONCE(thread_busy, thread_busy + 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    WRITE_ONCE(cache_self, &cache_none);
+}
+
+void thread_settle(void)
+{
+    while (mine != NULL && thread_own() == NULL)
+        sched_yield();
+}
+
+void thread_leave(void)
+{
+    if (likely(thread_busy == 1) && thread_own() != NULL && likely(mine->epoch == READ_ONCE(recalls)))
         publish(mine);
-        return mine;
-    }
-    return ended || cacheless || !registry.has_key ? NULL : birth();
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    WRITE_ONCE(thread_busy, thread_busy - 1);
 }
 
 /*
@@ -145,12 +193,11 @@ struct cache *thread_cache(void)
 static bool keep_warm(struct cache *cache)
 {
     lock_acquire(&registry.lock);
-    bool keep = registry.warm_count < WARM_MAX;
-    if (keep) {
-        push_locked(&registry.warm, cache);
-        registry.warm_count++;
-        cache->self = NULL;
-    }
+    bool keep = cache->seized || registry.warm_count < WARM_MAX;
+    if (cache->seized)
+        cache->self = &nobody; /* and whoever empties it gives it on */
+    else if (keep)
+        push_warm_locked(cache);
     count_locked(-1);
     lock_release(&registry.lock);
     return keep;
@@ -168,36 +215,37 @@ static void empty(struct cache *cache, struct pool_news *news)
 void thread_end(struct cache *cache, struct pool_news *news)
 {
     bool abandoned = cache != mine; /* and none got since */
+    thread_enter();
     mine = NULL;
     ended = true;
-    WRITE_ONCE(cache_self, &cache_none);
     if (abandoned) {
         lock_acquire(&registry.lock); /* a recall may be writing to this thread's cache_self */
         lock_release(&registry.lock);
     } else if (!keep_warm(cache)) {
         empty(cache, news);
     }
+    thread_leave();
 }
 
 void thread_abandon(void)
 {
-    struct cache *cache = mine;
-    if (cache == NULL)
-        return;
-    mine = NULL;
-    WRITE_ONCE(cache_self, &cache_none);
-    WRITE_ONCE(cache->self, NULL);
-    cache->idle = __atomic_load_n(&registry.left, __ATOMIC_RELAXED);
-    while (!__atomic_compare_exchange_n(&registry.left, &cache->idle, cache, true, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED))
-        continue;
+    thread_enter();
+    struct cache *cache = thread_own();
+    if (cache != NULL) {
+        mine = NULL;
+        WRITE_ONCE(cache->self, NULL);
+        cache->idle = __atomic_load_n(&registry.left, __ATOMIC_RELAXED);
+        while (!__atomic_compare_exchange_n(&registry.left, &cache->idle, cache, true, __ATOMIC_RELEASE,
+                                            __ATOMIC_RELAXED))
+            continue;
+    }
+    thread_leave();
 }
 
 /* A cache that nobody has, to be emptied: a warm one, or one that was left. In a fork's child both are orphans, and
    a recall has somewhere to write to. */
 static struct cache *take_idle(struct cache **left)
 {
-    static struct cache *nobody;
     lock_acquire(&registry.lock);
     struct cache *cache = pop_locked(left);
     if (cache != NULL)
@@ -221,8 +269,87 @@ void thread_drain_idle(struct pool_news *news)
     }
 }
 
+/* May hold something; an idle one's thread has not been on a slow path since the last look. */
+static bool may_hold(const struct cache *cache)
+{
+    return has_thread(cache) && READ_ONCE(cache->visits) != READ_ONCE(cache->emptied);
+}
+
+static bool looks_idle(struct cache *cache)
+{
+    uint32_t visits = READ_ONCE(cache->visits);
+    bool idle = cache->seen == visits;
+    cache->seen = visits;
+    return idle;
+}
+
+/*
+ * Of another thread's cache. First its next malloc or free is made to miss, and what it is at, if anything, to start again;
+ * then, if it is not on a slow path either, nothing of the thread's is at work with the cache, and whatever comes next
+ * sees that it is seized.
+ */
+static bool seize(struct cache *cache)
+{
+    lock_acquire(&registry.lock);
+    bool worth = may_hold(cache) && cache != mine && !cache->seized && READ_ONCE(*cache->busy) == 0;
+    if (worth) {
+        WRITE_ONCE(cache->seized, true);
+        WRITE_ONCE(*cache->self, &cache_none);
+    }
+    lock_release(&registry.lock);
+    return worth;
+}
+
+/* True: it is ours, until released. */
+static bool holds(const struct cache *cache)
+{
+    lock_acquire(&registry.lock);
+    bool ours = has_thread(cache) && READ_ONCE(*cache->self) == &cache_none && READ_ONCE(*cache->busy) == 0;
+    lock_release(&registry.lock);
+    return ours;
+}
+
+static void release(struct cache *cache, bool emptied)
+{
+    lock_acquire(&registry.lock);
+    if (emptied) {
+        cache->epoch = READ_ONCE(recalls);
+        WRITE_ONCE(cache->emptied, cache->visits);
+    }
+    __atomic_store_n(&cache->seized, false, __ATOMIC_RELEASE);
+    if (cache->self == &nobody) { /* its thread ended meanwhile */
+        cache->self = NULL;
+        push_warm_locked(cache);
+    }
+    lock_release(&registry.lock);
+}
+
+void thread_drain_others(bool idle, struct pool_news *news, void (*tell)(struct pool_news *))
+{
+    struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
+    for (; cache != NULL && restart_possible(); cache = cache->made) {
+        if ((idle && !looks_idle(cache)) || !seize(cache))
+            continue;
+        bool ours = restart_barrier() && holds(cache);
+        if (ours) {
+            cache_drain_all(cache, news);
+            tell(news);
+        }
+        release(cache, ours);
+    }
+}
+
+bool thread_others_hold(void)
+{
+    struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
+    while (cache != NULL && (cache == mine || !may_hold(cache)))
+        cache = cache->made;
+    return cache != NULL && restart_possible();
+}
+
 void thread_recall(void)
 {
+    __atomic_fetch_add(&recalls, 1, __ATOMIC_RELAXED);
     lock_acquire(&registry.lock);
     for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
         struct cache **self = READ_ONCE(cache->self); /* its thread may abandon it right now */
@@ -230,6 +357,14 @@ void thread_recall(void)
             WRITE_ONCE(*self, &cache_none);
     }
     lock_release(&registry.lock);
+}
+
+bool thread_recalled(struct cache *cache)
+{
+    uint32_t now = READ_ONCE(recalls);
+    bool recalled = cache->epoch != now;
+    cache->epoch = now;
+    return recalled;
 }
 
 void thread_recall_self(void)
@@ -292,9 +427,9 @@ void thread_reset_lock(void)
 void thread_adopt_orphans(struct pool_news *news)
 {
     for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
-        if (cache == mine || cache->self == NULL)
-            continue;
-        empty(cache, news);
+        cache->seized = false;
+        if (cache != mine && cache->self != NULL)
+            empty(cache, news);
     }
     registry.living = 0;
     count_locked(mine != NULL);

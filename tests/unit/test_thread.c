@@ -1,6 +1,7 @@
 #include "thread.h"
 
 #include "region.h"
+#include "restart.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
@@ -22,17 +23,32 @@ static void start(void)
     pool_start();
     cr_assert(region_start());
     cache_budget(1 << 20);
+    restart_start();
     thread_start(end);
     c = class_of(SIZE);
 }
 
 TestSuite(thread, .init = start);
 
+/* A slow path that does nothing else: the thread's cache. */
+static struct cache *look(void)
+{
+    thread_enter();
+    struct cache *cache = thread_cache();
+    if (cache != NULL)
+        thread_recalled(cache);
+    thread_leave();
+    return cache;
+}
+
 static void *alloc(void)
 {
     void *p = NULL;
-    if (!cache_pop(thread_cache(), class_place(c), &p) && cache_refill(cache_self, c, true))
-        cache_pop(cache_self, class_place(c), &p);
+    struct cache *cache = look();
+    thread_enter();
+    if (cache != NULL && !cache_pop(cache, class_place(c), &p) && cache_refill(cache, c, true))
+        cache_pop(cache, class_place(c), &p);
+    thread_leave();
     return p;
 }
 
@@ -83,10 +99,10 @@ Test(thread, a_cache_is_born_at_the_first_miss_and_stays)
     cr_assert_eq(cache_self, &cache_none);
     cr_assert_eq(thread_count(), 0);
     cr_assert_eq(caches_made(), 0);
-    struct cache *cache = thread_cache();
+    struct cache *cache = look();
     cr_assert_not_null(cache);
     cr_assert_eq(cache_self, cache);
-    cr_assert_eq(thread_cache(), cache);
+    cr_assert_eq(look(), cache);
     cr_assert_eq(thread_count(), 1);
     cr_assert_eq(caches_made(), 1);
     cr_assert_not(cache_pop(cache, class_place(c), &p));
@@ -96,12 +112,12 @@ Test(thread, a_cache_is_born_at_the_first_miss_and_stays)
 static void *own_cache(void *unused)
 {
     (void)unused;
-    return alloc() != NULL ? thread_cache() : NULL;
+    return alloc() != NULL ? look() : NULL;
 }
 
 Test(thread, each_has_its_own_and_the_dead_leave_theirs_to_the_next)
 {
-    struct cache *mine = thread_cache();
+    struct cache *mine = look();
     struct cache *first = in_thread(own_cache, NULL);
     cr_assert_not_null(first);
     cr_assert_neq(first, mine);
@@ -132,7 +148,7 @@ Test(thread, what_the_dead_leave_is_counted_and_can_be_drained)
 
 static pthread_barrier_t arrived, go_on;
 
-/* Recalled between the barriers: the next look must miss, and thread_cache puts it right with blocks intact. */
+/* Recalled between the barriers: the next look must miss, and a slow path puts it right with blocks intact. */
 static void *be_recalled(void *unused)
 {
     void *p = alloc();
@@ -141,7 +157,7 @@ static void *be_recalled(void *unused)
     pthread_barrier_wait(&arrived);
     pthread_barrier_wait(&go_on);
     bool turned = READ_ONCE(cache_self) == &cache_none && !cache_pop(cache_self, class_place(c), &p);
-    bool right = thread_cache() == cache && cache_self == cache && cache_pop(cache_self, class_place(c), &p);
+    bool right = look() == cache && cache_self == cache && cache_pop(cache_self, class_place(c), &p);
     return turned && right ? &pools : unused;
 }
 
@@ -151,7 +167,7 @@ Test(thread, recall_makes_everyone_miss_once)
     void *result;
     pthread_barrier_init(&arrived, NULL, 2);
     pthread_barrier_init(&go_on, NULL, 2);
-    struct cache *mine = thread_cache();
+    struct cache *mine = look();
     pthread_create(&thread, NULL, be_recalled, NULL);
     pthread_barrier_wait(&arrived);
     cr_assert_eq(thread_count(), 2);
@@ -160,15 +176,15 @@ Test(thread, recall_makes_everyone_miss_once)
     pthread_barrier_wait(&go_on);
     pthread_join(thread, &result);
     cr_assert_eq(result, &pools);
-    cr_assert_eq(thread_cache(), mine);
+    cr_assert_eq(look(), mine);
 }
 
 Test(thread, recall_self_recalls_only_this_one)
 {
-    struct cache *mine = thread_cache();
+    struct cache *mine = look();
     thread_recall_self();
     cr_assert_eq(cache_self, &cache_none);
-    cr_assert_eq(thread_cache(), mine);
+    cr_assert_eq(look(), mine);
     cr_assert_eq(cache_self, mine);
 }
 
@@ -212,7 +228,7 @@ static bool late_had_cache;
 
 static void late(void *round)
 {
-    late_had_cache |= thread_cache() != NULL && (uintptr_t)round == 1;
+    late_had_cache |= look() != NULL && (uintptr_t)round == 1;
     if ((uintptr_t)round > 1)
         pthread_setspecific(late_key, (void *)((uintptr_t)round - 1));
 }
@@ -233,6 +249,151 @@ Test(thread, later_destructors_find_none_and_make_none)
     cr_assert_eq(caches_made(), 1);
 }
 
+/* ---- other threads' caches ---- */
+
+static uint64_t told;
+
+static void tell(struct pool_news *news)
+{
+    (void)news;
+    told++;
+}
+
+static void drain_others(void)
+{
+    struct pool_news news;
+    pool_news_init(&news);
+    told = 0;
+    thread_drain_others(false, &news, tell);
+}
+
+/* A cache with blocks in it, and a thread that sleeps; what it finds when it wakes up is right again. */
+static void *sleep_with_blocks(void *unused)
+{
+    void *p[100], *q;
+    for (int i = 0; i < 100; i++)
+        p[i] = alloc();
+    for (int i = 0; i < 90; i++)
+        cache_push(cache_self, class_place(c), p[i]);
+    struct cache *cache = cache_self;
+    pthread_barrier_wait(&arrived);
+    pthread_barrier_wait(&go_on);
+    bool missed = !restart_pop(class_place(c), &q);
+    bool right = look() == cache && cache_self == cache && alloc() != NULL;
+    return missed && right ? &pools : unused;
+}
+
+Test(thread, those_asleep_can_be_emptied)
+{
+    pthread_t thread;
+    void *result;
+    if (!restart_possible())
+        cr_skip_test("no restartable sequences here");
+    alloc();
+    pthread_barrier_init(&arrived, NULL, 2);
+    pthread_barrier_init(&go_on, NULL, 2);
+    pthread_create(&thread, NULL, sleep_with_blocks, NULL);
+    pthread_barrier_wait(&arrived);
+    uint64_t mine = cache_held(cache_self, c);
+    cr_assert_gt(held_in_all(), mine + 80);
+    drain_others();
+    cr_assert_eq(told, 1);
+    cr_assert_eq(held_in_all(), mine);
+    drain_others();
+    cr_assert_eq(told, 0, "it was empty already");
+    pthread_barrier_wait(&go_on);
+    pthread_join(thread, &result);
+    cr_assert_eq(result, &pools);
+    pool_check(&pools[c]);
+}
+
+/* On a slow path it may be anywhere in its cache. */
+static void *stay_on_a_slow_path(void *unused)
+{
+    alloc();
+    thread_enter();
+    struct cache *cache = thread_cache();
+    pthread_barrier_wait(&arrived);
+    pthread_barrier_wait(&go_on);
+    uint64_t held = cache_held(cache, c);
+    bool own = thread_own() == cache;
+    thread_leave();
+    return own && held > 0 && cache_self == cache ? &pools : unused;
+}
+
+Test(thread, those_on_a_slow_path_are_left_alone)
+{
+    pthread_t thread;
+    void *result;
+    pthread_barrier_init(&arrived, NULL, 2);
+    pthread_barrier_init(&go_on, NULL, 2);
+    pthread_create(&thread, NULL, stay_on_a_slow_path, NULL);
+    pthread_barrier_wait(&arrived);
+    drain_others();
+    cr_assert_eq(told, 0);
+    pthread_barrier_wait(&go_on);
+    pthread_join(thread, &result);
+    cr_assert_eq(result, &pools);
+}
+
+/* They work, their blocks' first words saying whose they are, while their caches are emptied again and again. */
+enum { ROUNDS = 3000000, OUT = 64 };
+
+static void *work(void *finished)
+{
+    void **out[OUT] = {NULL};
+    bool right = true;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        void ***slot = &out[i * 7 % OUT], *p;
+        if (*slot != NULL) {
+            right = right && **slot == slot;
+            **slot = NULL;
+            if (!restart_push(class_place(c), *slot)) {
+                thread_enter();
+                struct pool_news news;
+                pool_news_init(&news);
+                pool_give_one(&pools[c], *slot, &news);
+                thread_leave();
+            }
+            *slot = NULL;
+        } else {
+            p = NULL;
+            if (!restart_pop(class_place(c), &p))
+                p = alloc();
+            if (p == NULL)
+                continue; /* the cache is being emptied */
+            right = right && *(void **)p == NULL;
+            *slot = p;
+            **slot = slot;
+        }
+    }
+    __atomic_fetch_add((unsigned *)finished, 1, __ATOMIC_RELEASE);
+    return right ? &pools : NULL;
+}
+
+/* More of them than processors: most of the time one has lost its own somewhere between two instructions. */
+Test(thread, those_at_work_can_be_emptied_any_time, .timeout = 60)
+{
+    enum { WORKERS = 6 };
+    pthread_t thread[WORKERS];
+    void *result;
+    unsigned finished = 0;
+    uint64_t times = 0;
+    alloc();
+    for (int i = 0; i < WORKERS; i++)
+        pthread_create(&thread[i], NULL, work, &finished);
+    while (__atomic_load_n(&finished, __ATOMIC_ACQUIRE) < WORKERS) {
+        drain_others();
+        times += told;
+    }
+    for (int i = 0; i < WORKERS; i++) {
+        pthread_join(thread[i], &result);
+        cr_assert_eq(result, &pools);
+    }
+    cr_assert(times > 0 || !restart_possible());
+    pool_check(&pools[c]);
+}
+
 /* ---- no key left ---- */
 
 /* Nobody would tell of such a thread's end: a recall would then write where its stack was. */
@@ -242,7 +403,7 @@ Test(thread_without_key, nobody_gets_a_cache)
     while (pthread_key_create(&key, NULL) == 0)
         ;
     start();
-    cr_assert_null(thread_cache());
+    cr_assert_null(look());
     cr_assert_eq(cache_self, &cache_none);
     cr_assert_eq(thread_count(), 0);
 }
@@ -291,5 +452,5 @@ Test(thread, its_lock_is_forks_to_hold_and_to_renew)
     thread_lock();
     lock_forget_held();
     thread_reset_lock();
-    cr_assert_not_null(thread_cache()); /* would wait for ever */
+    cr_assert_not_null(look()); /* would wait for ever */
 }

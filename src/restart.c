@@ -1,0 +1,68 @@
+/*
+ * glibc (2.35 and later) registers each thread's struct rseq, and says where it lies; we write in one of its words. Without
+ * such a libc the word is one of our own that nobody reads; where the kernel refused (valgrind, an old kernel), it is
+ * glibc's all the same. Either way the hot path is the same, and only restart_barrier knows.
+ *
+ * The membarrier of restartable sequences makes the kernel interrupt every thread of ours that runs now; one that does
+ * not run was interrupted when it stopped. It must be asked for once; among threads that takes some ms, and one
+ * process in a thousand needs it: at the first barrier, not at the start.
+ */
+#include "restart.h"
+
+#include "check.h"
+#include "lock.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
+
+#include <linux/rseq.h>
+
+extern const ptrdiff_t __rseq_offset __attribute__((weak));
+extern const unsigned __rseq_size __attribute__((weak));
+
+ptrdiff_t restart_word;
+static __thread uint64_t unread;
+
+void restart_start(void)
+{
+    restart_word = &__rseq_offset != NULL ? __rseq_offset + (ptrdiff_t)offsetof(struct rseq, rseq_cs)
+                                          : (char *)&unread - (char *)__builtin_thread_pointer();
+}
+
+bool restart_possible(void)
+{
+    return &__rseq_size != NULL && __rseq_size > 0;
+}
+
+#else
+
+void restart_start(void) {}
+
+bool restart_possible(void)
+{
+    return false;
+}
+
+#endif
+
+static bool membarrier(int command)
+{
+    int before = errno;
+    bool done = syscall(SYS_membarrier, command, 0, 0) == 0;
+    errno = before;
+    return done;
+}
+
+bool restart_barrier(void)
+{
+    debug_check(lock_none_held());
+    if (!restart_possible())
+        return false;
+    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ) ||
+           (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) &&
+            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ));
+}
