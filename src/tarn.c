@@ -156,10 +156,10 @@ EXPORT size_t tarn_gc(void)
 
 EXPORT int tarn_pool_set_limit(struct tarn_pool *pool, size_t blocks)
 {
-    if (named_limit(pool_of(pool), blocks))
-        return 0;
-    errno = EPERM;
-    return -1;
+    int before = errno;
+    bool may = named_limit(pool_of(pool), blocks);
+    errno = may ? before : EPERM;
+    return may ? 0 : -1;
 }
 
 EXPORT void tarn_pool_set_minavail(struct tarn_pool *pool, size_t blocks)
