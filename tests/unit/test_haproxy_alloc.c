@@ -228,6 +228,12 @@ static void check_poison(int byte)
     cr_assert_eq(dirty, fresh);
     cr_assert(all_bytes(dirty, ROUNDED, 0x11));
     tarn_pool_free(pool, dirty);
+    cr_assert_eq(tarn_pool_get_first(pool), fresh);
+    cr_assert(all_bytes(fresh, ROUNDED, 0x11));
+    tarn_pool_free(pool, fresh);
+    cr_assert_eq(tarn_pool_refill(pool, 0), fresh);
+    cr_assert(all_bytes(fresh, ROUNDED, 0x11));
+    tarn_pool_free(pool, fresh);
     unsigned char *recycled = tarn_pool_alloc(pool);
     cr_assert_eq(recycled, fresh);
     cr_assert(all_bytes(recycled, ROUNDED, byte));
