@@ -110,7 +110,7 @@ void *tarn_pool_get_first(struct tarn_pool *pool);
  * a pool in advance, so that collections leave it filled:
  *     tarn_pool_set_minavail(pool, n);  tarn_pool_free(pool, tarn_pool_refill(pool, n - 1));
  * NULL with errno ENOMEM: at its limit, or memory ran out twice (once is followed by a collection and another try);
- * what was got until then stays in the pool.
+ * what was got until then stays in the pool. Several times the machine's memory is refused at once, and not counted.
  */
 void *tarn_pool_refill(struct tarn_pool *pool, size_t avail);
 

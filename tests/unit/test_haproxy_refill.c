@@ -217,6 +217,20 @@ Test(haproxy_refill, R6_what_was_got_until_memory_ran_out_stays)
     check_counts(1, 2, 0);
 }
 
+Test(haproxy_refill, R6_what_can_never_be_had_takes_nothing)
+{
+    const size_t asked[] = {SIZE_MAX, SIZE_MAX / ROUNDED, region.units * UNIT / ROUNDED};
+    for (size_t i = 0; i < ARRAY_LENGTH(asked); i++) {
+        uint32_t turn = collections();
+        errno = ERRNO;
+        cr_assert_null(tarn_pool_refill(pool, asked[i]));
+        cr_assert_eq(errno, ENOMEM);
+        cr_assert_eq(pool_now(pool).allocated, 0);
+        cr_assert_eq(collections(), turn);
+        check_counts(0, 0, 0);
+    }
+}
+
 Test(haproxy_refill, R6_even_through_the_collection_down_to_minavail)
 {
     leave_units(4);
