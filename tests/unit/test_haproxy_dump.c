@@ -14,34 +14,16 @@
  *     Q2  the process goes on                    tests/victims/signal.sh
  *     Q3  the handler only queues                it dumps, and wishes for the collection (G6 in test_haproxy_gc.c)
  */
-#include "../tools/pools.h"
-#include "fake_system.h"
+#include "../tools/one_pool.h"
 #include "fork.h"
-#include "heap.h"
 #include "meta.h"
 
-#include <criterion/criterion.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 
-enum { SIZE = 1000, ROUNDED = 1008, ERRNO = 77, MANY = 3000 };
-
-static struct tarn_pool *pool;
-static void *block[MANY];
-
-static void start(void)
-{
-    heap_start();
-    cr_assert_not_null(heap_alloc(1)); /* from here on the thread has a cache */
-    pool = tarn_pool_create("tested", SIZE, 0, 0);
-    cr_assert_not_null(pool);
-    errno = ERRNO;
-}
-
-TestSuite(haproxy_dump, .init = start, .timeout = 30);
+TestSuite(haproxy_dump, .init = start_pool, .timeout = 30);
 
 /* ---- 1.9: destroy ----------------------------------------------------------------------------------- */
 
