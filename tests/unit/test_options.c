@@ -1,6 +1,7 @@
 #include "options.h"
 
-#include <criterion/criterion.h>
+#include "../tools/lines.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -9,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 /* The program's own getauxval comes before libc's: so a test can say that the process is a setuid one. */
 static bool secure;
@@ -22,27 +21,6 @@ unsigned long getauxval(unsigned long what)
     unsigned long (*real)(unsigned long);
     *(void **)&real = dlsym(RTLD_NEXT, "getauxval");
     return real(what);
-}
-
-static int lines = -1; /* a file in the place of descriptor 2 */
-
-static void catch_lines(void)
-{
-    lines = memfd_create("lines", 0);
-    cr_assert_geq(lines, 0);
-    dup2(lines, 2);
-}
-
-/* What was written since the last call. */
-static const char *printed(void)
-{
-    static char text[20000];
-    ssize_t n = pread(lines, text, sizeof text - 1, 0);
-    cr_assert_geq(n, 0);
-    text[n] = 0;
-    cr_assert_eq(ftruncate(lines, 0), 0);
-    lseek(lines, 0, SEEK_SET);
-    return text;
 }
 
 /* Starts with an environment of these entries. */
