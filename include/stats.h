@@ -47,6 +47,10 @@ struct stats {
     uint64_t dirty, mapped, meta; /* bytes: spare units with pages, window mapped, our books */
 };
 
+/* One pool's. On entry `id` and `size` say which, and `cached` the blocks in threads' caches, which the pool counts as
+   used. */
+void stats_read_pool(struct pool_stats *s);
+
 /* 32 KiB: not for a stack. */
 void stats_read(struct stats *s);
 

@@ -101,15 +101,16 @@ void *tarn_pool_zalloc(struct tarn_pool *pool);
 /* The same, never poisoned: for who overwrites all of it anyway. */
 void *tarn_pool_alloc_dirty(struct tarn_pool *pool);
 
-/* A block that is free already; NULL if there is none (errno as it was). Never asks for memory, never collects. */
+/* A block that is free already, never poisoned; NULL if there is none (errno as it was). Never asks for memory, never
+   collects. */
 void *tarn_pool_get_first(struct tarn_pool *pool);
 
 /*
- * A block, with at least `avail` free ones left in the pool; what is missing is asked for now. To fill a pool in
- * advance, so that collections leave it filled:
+ * A block, never poisoned, with at least `avail` free ones left in the pool; what is missing is asked for now. To fill
+ * a pool in advance, so that collections leave it filled:
  *     tarn_pool_set_minavail(pool, n);  tarn_pool_free(pool, tarn_pool_refill(pool, n - 1));
  * NULL with errno ENOMEM: at its limit, or memory ran out twice (once is followed by a collection and another try);
- * what was got until then stays in the pool.
+ * what was got until then stays in the pool. Several times the machine's memory is refused at once, and not counted.
  */
 void *tarn_pool_refill(struct tarn_pool *pool, size_t avail);
 

@@ -6,7 +6,8 @@
 #   - everything is bound at start and read-only afterwards, no text relocation, never unloaded;
 #   - its thread-local storage is static, and small.
 #
-# LIBTARN is the library, build/libtarn.so if not given. --update rewrites the two lists.
+# LIBTARN is the library, build/libtarn.so if not given. --update rewrites the list of exports, and adds to that of
+# imports: compilers differ in what they call (clang: bcmp). To start it anew, remove it and update with each.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 lib=${LIBTARN:-build/libtarn.so}
@@ -31,7 +32,7 @@ imports=$(names --undefined-only)
 [ -n "$exports" ] && [ -n "$imports" ]
 if [ "${1-}" = --update ]; then
     echo "$exports" >$golden/exports.txt
-    echo "$imports" >$golden/imports.txt
+    echo "$imports" | LC_ALL=C sort -u -o $golden/imports.txt $golden/imports.txt -
 fi
 diff $golden/exports.txt <(echo "$exports") || complain "exports differ from $golden/exports.txt"
 more=$(echo "$imports" | LC_ALL=C comm -13 $golden/imports.txt -)

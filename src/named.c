@@ -13,6 +13,7 @@
 #include "heap.h"
 #include "meta.h"
 #include "query.h"
+#include "region.h"
 #include "thread.h"
 
 #include <errno.h>
@@ -350,6 +351,8 @@ void *named_first(struct pool *p)
 static bool fill(struct pool *p, uint64_t avail)
 {
     unsigned failures = 0;
+    if (avail >= (region.units << UNIT_SHIFT) / class_table[p->id].size)
+        return false; /* more than the window holds: all of it would be taken in vain */
     while (pool_unused(p) <= avail)
         switch (pool_grow(p)) {
         case POOL_GREW:

@@ -42,8 +42,7 @@ static void count_cache(const struct cache *cache, void *context)
         p->cached += cache_held(cache, p->id);
 }
 
-/* On entry `cached` holds the blocks in threads' caches, which the pool counts as used. */
-static void read_pool(struct pool_stats *s)
+void stats_read_pool(struct pool_stats *s)
 {
     const struct pool *p = &pools[s->id];
     uint64_t in_threads = s->cached;
@@ -77,7 +76,7 @@ void stats_read(struct stats *s)
             add_pool(s, c);
     thread_each(count_cache, s);
     for (struct pool_stats *p = s->pool; p < s->pool + s->count; p++) {
-        read_pool(p);
+        stats_read_pool(p);
         s->pool_bytes += p->size * p->allocated;
         s->used_bytes += p->size * p->used;
         s->cached_bytes += p->size * p->cached;

@@ -156,10 +156,10 @@ EXPORT size_t tarn_gc(void)
 
 EXPORT int tarn_pool_set_limit(struct tarn_pool *pool, size_t blocks)
 {
-    if (named_limit(pool_of(pool), blocks))
-        return 0;
-    errno = EPERM;
-    return -1;
+    int before = errno;
+    bool may = named_limit(pool_of(pool), blocks);
+    errno = may ? before : EPERM;
+    return may ? 0 : -1;
 }
 
 EXPORT void tarn_pool_set_minavail(struct tarn_pool *pool, size_t blocks)
@@ -169,11 +169,6 @@ EXPORT void tarn_pool_set_minavail(struct tarn_pool *pool, size_t blocks)
 
 /* ---- looking ------------------------------------------------------------------------------------------ */
 
-static uint64_t at_most(uint64_t value, uint64_t limit)
-{
-    return value < limit ? value : limit;
-}
-
 EXPORT int tarn_pool_stats(const struct tarn_pool *pool, struct tarn_pool_stats *stats)
 {
     const struct pool *p = pool_of(pool);
@@ -181,26 +176,24 @@ EXPORT int tarn_pool_stats(const struct tarn_pool *pool, struct tarn_pool_stats 
         errno = EINVAL;
         return -1;
     }
-    uint64_t out = READ_ONCE(p->used), allocated = READ_ONCE(p->allocated),
-             held = at_most(thread_held(p->id), out);
-    uint64_t in_depot = (uint64_t)READ_ONCE(p->depot_count) * READ_ONCE(class_table[p->id].batch);
+    struct pool_stats now = {.id = (uint8_t)p->id, .size = READ_ONCE(p->size), .cached = thread_held(p->id)};
+    stats_read_pool(&now);
     *stats = (struct tarn_pool_stats){
         .version = TARN_POOL_STATS_VERSION,
-        .flags = READ_ONCE(p->flags),
-        .size = READ_ONCE(p->size),
-        .align = READ_ONCE(p->align),
-        .allocated = allocated,
-        .used = at_most(out - held, allocated),
-        .limit = READ_ONCE(p->limit),
-        .minavail = READ_ONCE(p->minavail),
-        .users = READ_ONCE(p->users),
-        .failed = READ_ONCE(p->failed),
-        .limited = READ_ONCE(p->limited),
-        .slabs = READ_ONCE(p->slabs),
+        .flags = now.flags,
+        .size = now.size,
+        .align = now.align,
+        .allocated = now.allocated,
+        .used = now.used,
+        .cached = now.cached,
+        .limit = now.limit,
+        .minavail = now.minavail,
+        .users = now.users,
+        .failed = now.failed,
+        .limited = now.limited,
+        .slabs = now.slabs,
     };
-    stats->cached = at_most(held + in_depot, allocated - stats->used);
-    for (size_t i = 0; i < sizeof stats->name - 1; i++)
-        stats->name[i] = READ_ONCE(p->name[i]);
+    memcpy(stats->name, now.name, sizeof stats->name);
     return 0;
 }
 

@@ -1,24 +1,21 @@
 #include "debug.h"
 
+#include "../tools/lines.h"
 #include "fake_system.h"
 #include "fault.h"
 #include "options.h"
 #include "region.h"
 
-#include <criterion/criterion.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum { SIZE = 64 };
 static struct pool *pool;
 static char *block;
-static char here[8];   /* addresses in this program, for callers */
-static int lines = -1; /* a file in the place of descriptor 2 */
+static char here[8]; /* addresses in this program, for callers */
 
 /* A block that comes out of a slab for the first time. */
 static char *new_block(struct pool *of)
@@ -34,9 +31,7 @@ static char *new_block(struct pool *of)
 
 static void start(void)
 {
-    lines = memfd_create("lines", 0);
-    cr_assert_geq(lines, 0);
-    dup2(lines, 2);
+    catch_lines();
     options_start(NULL);
     sizeclass_start(NULL, 0, 32768);
     pool_start();
@@ -47,18 +42,6 @@ static void start(void)
 }
 
 TestSuite(debug, .init = start, .timeout = 30);
-
-/* What was written since the last call. */
-static const char *printed(void)
-{
-    static char text[20000];
-    ssize_t n = pread(lines, text, sizeof text - 1, 0);
-    cr_assert_geq(n, 0);
-    text[n] = 0;
-    cr_assert_eq(ftruncate(lines, 0), 0);
-    lseek(lines, 0, SEEK_SET);
-    return text;
-}
 
 /* A report's line about the block: CALL(BLOCK) or BLOCK, and `what`. */
 static const char *line(const char *call, const char *what)

@@ -1,8 +1,9 @@
 #include "fault.h"
+
+#include "../tools/lines.h"
 #include "options.h"
 #include "trace.h"
 
-#include <criterion/criterion.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -12,10 +13,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* The program's own dladdr comes before libc's: so something can go wrong while a stack is being printed. */
 static bool wrong;
@@ -34,26 +33,10 @@ static bool have_libunwind(void)
     return dlopen("libunwind.so.8", RTLD_NOW) != NULL;
 }
 
-static int lines = -1; /* a file in the place of descriptor 2 */
-
-static void catch_lines(void)
+static void start(void)
 {
-    lines = memfd_create("lines", 0);
-    cr_assert_geq(lines, 0);
-    dup2(lines, 2);
+    catch_lines();
     options_start(NULL);
-}
-
-/* What was written since the last call. */
-static const char *printed(void)
-{
-    static char text[20000];
-    ssize_t n = pread(lines, text, sizeof text - 1, 0);
-    cr_assert_geq(n, 0);
-    text[n] = 0;
-    cr_assert_eq(ftruncate(lines, 0), 0);
-    lseek(lines, 0, SEEK_SET);
-    return text;
 }
 
 static unsigned count_of(const char *text, const char *what)
@@ -73,7 +56,7 @@ static void report(enum fault_kind kind, const char *call, uintptr_t p, size_t p
                                  .expected = (const void *)expected});
 }
 
-TestSuite(fault, .init = catch_lines);
+TestSuite(fault, .init = start);
 
 Test(fault, the_wording)
 {
@@ -373,7 +356,7 @@ Test(fault, abort_prints_the_stack)
 
 /* ------------------------------------------------------------------------------------------------ trace */
 
-Test(trace, without_a_start_it_says_so, .init = catch_lines)
+Test(trace, without_a_start_it_says_so, .init = start)
 {
     errno = ERANGE;
     trace_print(2);
@@ -397,7 +380,7 @@ static int compare(const void *a, const void *b)
     return 0;
 }
 
-Test(trace, frames_have_numbers_addresses_symbols_and_objects, .init = catch_lines)
+Test(trace, frames_have_numbers_addresses_symbols_and_objects, .init = start)
 {
     if (!have_libunwind())
         cr_skip_test("no libunwind");
@@ -438,7 +421,7 @@ static void print_deeply(int depth)
     __asm__ volatile("" ::: "memory");
 }
 
-Test(trace, a_deep_stack_ends, .init = catch_lines)
+Test(trace, a_deep_stack_ends, .init = start)
 {
     if (!have_libunwind())
         cr_skip_test("no libunwind");
@@ -449,7 +432,7 @@ Test(trace, a_deep_stack_ends, .init = catch_lines)
     cr_expect_lt(count_of(text, "\n"), 70);
 }
 
-Test(trace, what_happens_while_unwinding_has_no_stack, .init = catch_lines)
+Test(trace, what_happens_while_unwinding_has_no_stack, .init = start)
 {
     if (!have_libunwind())
         cr_skip_test("no libunwind");

@@ -17,28 +17,15 @@
  *     D3  slack hides an overflow             it does while a pool promises it (rounded), and not where it is EXACT
  *     D4  the lock is taken again for the tag a block's holder writes it, without a lock
  */
-#include "../tools/pools.h"
-#include "fake_system.h"
+#include "../tools/one_pool.h"
 #include "fault.h"
-#include "heap.h"
 
-#include <criterion/criterion.h>
-#include <errno.h>
 #include <pthread.h>
-
-enum { SIZE = 1000, ROUNDED = 1008, ERRNO = 77, MANY = 3000 };
-
-static struct tarn_pool *pool;
-static void *block[MANY];
 
 static void start(void)
 {
     setenv("TARN_MISUSE", "ignore", 1);
-    heap_start();
-    cr_assert_not_null(heap_alloc(1)); /* from here on the thread has a cache */
-    pool = tarn_pool_create("tested", SIZE, 0, 0);
-    cr_assert_not_null(pool);
-    errno = ERRNO;
+    start_pool();
 }
 
 static void start_debug(const char *words)
@@ -48,17 +35,6 @@ static void start_debug(const char *words)
 }
 
 TestSuite(haproxy_alloc, .init = start, .timeout = 30);
-
-static void check_counts(uint64_t used, uint64_t failed, uint64_t limited)
-{
-    struct tarn_pool_stats s = pool_now(pool);
-    cr_assert_eq(s.used, used);
-    cr_assert_eq(s.failed, failed);
-    cr_assert_eq(s.limited, limited);
-    cr_assert_leq(s.used, s.allocated);
-    cr_assert(s.limit == 0 || s.allocated <= s.limit);
-    heap_check();
-}
 
 static void *in_thread(void *(*run)(void *), void *argument)
 {
@@ -79,17 +55,6 @@ static bool all_bytes(const void *p, size_t n, int byte)
 }
 
 /* ---- 1.1: the pool ---------------------------------------------------------------------------------- */
-
-static uint64_t take_free_ones(void)
-{
-    uint64_t taken = 0;
-    size_t calls = fake_calls();
-    while (tarn_pool_get_first(pool) != NULL)
-        taken++;
-    cr_assert_eq(fake_calls(), calls);
-    cr_assert_eq(errno, ERRNO);
-    return taken;
-}
 
 Test(haproxy_alloc, S1_what_is_free_is_allocated_less_used)
 {
@@ -228,6 +193,12 @@ static void check_poison(int byte)
     cr_assert_eq(dirty, fresh);
     cr_assert(all_bytes(dirty, ROUNDED, 0x11));
     tarn_pool_free(pool, dirty);
+    cr_assert_eq(tarn_pool_get_first(pool), fresh);
+    cr_assert(all_bytes(fresh, ROUNDED, 0x11));
+    tarn_pool_free(pool, fresh);
+    cr_assert_eq(tarn_pool_refill(pool, 0), fresh);
+    cr_assert(all_bytes(fresh, ROUNDED, 0x11));
+    tarn_pool_free(pool, fresh);
     unsigned char *recycled = tarn_pool_alloc(pool);
     cr_assert_eq(recycled, fresh);
     cr_assert(all_bytes(recycled, ROUNDED, byte));

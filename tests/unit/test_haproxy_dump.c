@@ -14,34 +14,16 @@
  *     Q2  the process goes on                    tests/victims/signal.sh
  *     Q3  the handler only queues                it dumps, and wishes for the collection (G6 in test_haproxy_gc.c)
  */
-#include "../tools/pools.h"
-#include "fake_system.h"
+#include "../tools/one_pool.h"
 #include "fork.h"
-#include "heap.h"
 #include "meta.h"
 
-#include <criterion/criterion.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 
-enum { SIZE = 1000, ROUNDED = 1008, ERRNO = 77, MANY = 3000 };
-
-static struct tarn_pool *pool;
-static void *block[MANY];
-
-static void start(void)
-{
-    heap_start();
-    cr_assert_not_null(heap_alloc(1)); /* from here on the thread has a cache */
-    pool = tarn_pool_create("tested", SIZE, 0, 0);
-    cr_assert_not_null(pool);
-    errno = ERRNO;
-}
-
-TestSuite(haproxy_dump, .init = start, .timeout = 30);
+TestSuite(haproxy_dump, .init = start_pool, .timeout = 30);
 
 /* ---- 1.9: destroy ----------------------------------------------------------------------------------- */
 
@@ -114,7 +96,7 @@ Test(haproxy_dump, X3_malloc_is_a_user_that_stays)
     cr_assert_eq(heap_usable(heap_alloc(60)), 64);
 }
 
-static void *given;
+static unsigned given; /* how many of block[] are to be freed by the other */
 static bool stop;
 
 /* Frees what it is given into its own cache, and is busy with malloc otherwise: it obeys every recall. */
@@ -122,11 +104,11 @@ static void *free_for_others(void *unused)
 {
     void *p[20];
     while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
-        void *block_to_free = __atomic_load_n(&given, __ATOMIC_ACQUIRE);
-        if (block_to_free != NULL) {
-            heap_free(block_to_free, "free");
-            __atomic_store_n(&given, NULL, __ATOMIC_RELEASE);
-        }
+        unsigned count = __atomic_load_n(&given, __ATOMIC_ACQUIRE);
+        for (unsigned i = 0; i < count; i++)
+            heap_free(block[i], "free");
+        if (count > 0)
+            __atomic_store_n(&given, 0, __ATOMIC_RELEASE);
         for (size_t i = 0; i < 20; i++)
             p[i] = heap_alloc(16 << i % 8);
         for (size_t i = 0; i < 20; i++)
@@ -143,11 +125,9 @@ Test(haproxy_dump, X3_what_other_threads_have_cached_is_not_used)
         struct tarn_pool *mayfly = tarn_pool_create("mayfly", 288 + 32 * (size_t)(i % 5), 0, 0);
         cr_assert_not_null(mayfly);
         cr_assert_eq(alloc_many(mayfly, block, 3), 3);
-        for (int k = 0; k < 3; k++) {
-            __atomic_store_n(&given, block[k], __ATOMIC_RELEASE);
-            while (__atomic_load_n(&given, __ATOMIC_ACQUIRE) != NULL)
-                sched_yield();
-        }
+        __atomic_store_n(&given, 3, __ATOMIC_RELEASE);
+        while (__atomic_load_n(&given, __ATOMIC_ACQUIRE) != 0)
+            sched_yield();
         cr_assert_null(tarn_pool_destroy(mayfly), "round %d", i);
     }
     __atomic_store_n(&stop, true, __ATOMIC_RELAXED);

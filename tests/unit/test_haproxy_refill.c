@@ -6,51 +6,11 @@
  *     R2  at least one malloc is always done  a free one is handed out, and only what is then missing asked for
  *     R7  today's limit is approximate        exact: such a pool goes by its lock (tests/stress/stress_pools.c too)
  */
-#include "../tools/pools.h"
-#include "fake_system.h"
-#include "heap.h"
+#include "../tools/one_pool.h"
 
-#include <criterion/criterion.h>
-#include <errno.h>
 #include <pthread.h>
 
-enum { SIZE = 1000, ROUNDED = 1008, ERRNO = 77, MANY = 3000 };
-
-static struct tarn_pool *pool;
-static void *block[MANY];
-
-static void start(void)
-{
-    heap_start();
-    cr_assert_not_null(heap_alloc(1)); /* from here on the thread has a cache */
-    pool = tarn_pool_create("tested", SIZE, 0, 0);
-    cr_assert_not_null(pool);
-    errno = ERRNO;
-}
-
-TestSuite(haproxy_refill, .init = start, .timeout = 30);
-
-static void check_counts(uint64_t used, uint64_t failed, uint64_t limited)
-{
-    struct tarn_pool_stats s = pool_now(pool);
-    cr_assert_eq(s.used, used);
-    cr_assert_eq(s.failed, failed);
-    cr_assert_eq(s.limited, limited);
-    cr_assert_leq(s.used, s.allocated);
-    cr_assert(s.limit == 0 || s.allocated <= s.limit);
-    heap_check();
-}
-
-static uint64_t take_free_ones(void)
-{
-    uint64_t taken = 0;
-    size_t calls = fake_calls();
-    while (tarn_pool_get_first(pool) != NULL)
-        taken++;
-    cr_assert_eq(fake_calls(), calls);
-    cr_assert_eq(errno, ERRNO);
-    return taken;
-}
+TestSuite(haproxy_refill, .init = start_pool, .timeout = 30);
 
 /* ---- 1.4: refill ------------------------------------------------------------------------------------ */
 
@@ -119,7 +79,7 @@ Test(haproxy_refill, R3b_what_was_got_until_the_limit_stays)
 
 /* Blocks of malloc's that fill eight units; when freed they all stay in the thread's hands and the depot, so that only
    a collection gives the units back. */
-enum { HOARD = 512, HOARD_UNITS = 8, A_SLAB = UNIT / ROUNDED };
+enum { HOARD = 512, HOARD_UNITS = 8 };
 static void *hoard[HOARD];
 
 static void take_hoard(void)
@@ -215,6 +175,20 @@ Test(haproxy_refill, R6_what_was_got_until_memory_ran_out_stays)
                  discards); /* that collection took them meanwhile: nobody had claimed them */
     cr_assert_not_null(tarn_pool_refill(pool, 4 * A_SLAB - 1));
     check_counts(1, 2, 0);
+}
+
+Test(haproxy_refill, R6_what_can_never_be_had_takes_nothing)
+{
+    const size_t asked[] = {SIZE_MAX, SIZE_MAX / ROUNDED, region.units * UNIT / ROUNDED};
+    for (size_t i = 0; i < ARRAY_LENGTH(asked); i++) {
+        uint32_t turn = collections();
+        errno = ERRNO;
+        cr_assert_null(tarn_pool_refill(pool, asked[i]));
+        cr_assert_eq(errno, ENOMEM);
+        cr_assert_eq(pool_now(pool).allocated, 0);
+        cr_assert_eq(collections(), turn);
+        check_counts(0, 0, 0);
+    }
 }
 
 Test(haproxy_refill, R6_even_through_the_collection_down_to_minavail)

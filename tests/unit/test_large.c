@@ -1,46 +1,12 @@
 /* large against the real region and the real kernel; every test runs in a process of its own, where jemalloc has
    not started yet. */
-#include "large.h"
+#include "../tools/large_now.h"
 
-#include "region.h"
 #include "system.h"
 
-#include <criterion/criterion.h>
 #include <string.h>
 
-enum { KIB = 1024, MIB = 1024 * KIB };
-
-static void setup(void)
-{
-    cr_assert(region_start());
-}
-
-TestSuite(large, .init = setup, .timeout = 60);
-
-static struct large_stats stats(void)
-{
-    struct large_stats s;
-    large_stats(&s);
-    return s;
-}
-
-static size_t taken(void)
-{
-    struct region_stats s;
-    region_stats(&s);
-    return s.taken;
-}
-
-/* Nothing is live, and jemalloc keeps nothing: not in its counters, not in the region's. */
-static void expect_empty(void)
-{
-    struct large_stats s = stats();
-    cr_expect_eq(s.blocks, 0);
-    cr_expect_eq(s.bytes, 0);
-    cr_expect_eq(s.held, 0, "held %lu", (unsigned long)s.held);
-    cr_expect_eq(taken(), 0);
-    region_check();
-}
+TestSuite(large, .init = start, .timeout = 60);
 
 static bool all_are(const char *p, size_t n, char byte)
 {

@@ -1,12 +1,10 @@
 /* large among threads, forks and limits that the program set; every test runs in a process of its own, where jemalloc
    has not started yet. */
-#include "large.h"
+#include "../tools/large_now.h"
 
 #include "lock.h"
-#include "region.h"
 #include "system.h"
 
-#include <criterion/criterion.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -30,39 +28,7 @@ enum { PROCESS_IS_OURS_ALONE = false };
 enum { PROCESS_IS_OURS_ALONE = true };
 #endif
 
-enum { KIB = 1024, MIB = 1024 * KIB };
-
-static void setup(void)
-{
-    cr_assert(region_start());
-}
-
-TestSuite(large_world, .init = setup, .timeout = 60);
-
-static struct large_stats stats(void)
-{
-    struct large_stats s;
-    large_stats(&s);
-    return s;
-}
-
-static size_t taken(void)
-{
-    struct region_stats s;
-    region_stats(&s);
-    return s.taken;
-}
-
-/* Nothing is live, and jemalloc keeps nothing: not in its counters, not in the region's. */
-static void expect_empty(void)
-{
-    struct large_stats s = stats();
-    cr_expect_eq(s.blocks, 0);
-    cr_expect_eq(s.bytes, 0);
-    cr_expect_eq(s.held, 0, "held %lu", (unsigned long)s.held);
-    cr_expect_eq(taken(), 0);
-    region_check();
-}
+TestSuite(large_world, .init = start, .timeout = 60);
 
 static size_t address_space(void)
 {

@@ -1,37 +1,12 @@
 #!/bin/bash
 # TARN_DEBUG's words, from outside: for each a program that does what the word is for, under the word, where it is found
 # and told with pool, address, offset and callers; and without, where it is not.
-# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory).
-set -u
+. "$(dirname "$0")/lib.sh"
 
-library=${LIBTARN:-${TARN_LIB:-}}
-victims=${VICTIMS:-${TARN_BUILD:-}/victims}
-[ -f "$library" ] && [ -x "$victims/debug" ] || { echo "debug.sh: no library or no victims"; exit 77; }
-
-unset "${!TARN_@}" # the library would call TARN_LIB an unknown setting
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-failed=0
-ulimit -c 0
-
-# victim WORDS KIND: runs it; sets $status, and $block as it told it; files `out` and `err`.
+# victim WORDS KIND: runs it; sets $block as it told it too.
 victim() {
-    timeout 60 env TARN_DEBUG="$1" LD_PRELOAD="$library" "$victims/debug" "$2" >"$scratch/out" 2>"$scratch/err"
-    status=$?
-    block=$(sed -n 's/^block //p' "$scratch/out")
-}
-
-# expect WHAT COMMAND...: the command must succeed.
-expect() {
-    local what=$1; shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        failed=1
-        echo "FAILED: $what"
-        echo "  $* (status $status, out: $(head -c 200 "$scratch/out"))"
-        head -c 1500 "$scratch/err" | sed 's/^/  | /'
-    fi
+    preloaded TARN_DEBUG="$1" debug "$2"
+    block=$(sed -n 's/^block //p' out)
 }
 
 # by WHAT FUNCTION: the line that names a caller. An unoptimised tarn takes itself for it (preload/family.h).
@@ -46,13 +21,12 @@ by() {
 allocated=$(by allocated allocate)
 freed=$(by freed release)
 
-lives() { [ "$status" = 0 ] && grep -qx 'done' "$scratch/out"; }
-shows() { lives && grep -qx "$1" "$scratch/out"; }
+shows() { lives && grep -qx "$1" out; }
 
 # says REGEX...: these are all the lines on stderr, and the victim lives.
 says() {
     local got line
-    mapfile -t got <"$scratch/err"
+    mapfile -t got <err
     lives && [ ${#got[@]} = $# ] || return
     for line in "${got[@]}"; do
         [[ $line =~ ^$1$ ]] || return
@@ -69,7 +43,7 @@ finds() {
 }
 misses() {
     victim "$1" "$2"
-    expect "$1 has nothing to say of $2" eval 'lives && ! grep -q ^tarn "$scratch/err"'
+    expect "$1 has nothing to say of $2" eval 'lives && ! grep -q ^tarn err'
 }
 seen() {
     victim "$1" "$2"
@@ -125,16 +99,15 @@ seen fail=100,no-fail failures 'none none'
 # ---- sound programs do not notice
 for words in integrity,tag,poison,caller,backup cold-first,tag no-cache,integrity,caller no-global,tag,no-merge; do
     for program in "sh -c 'ls -l / | sort | wc -l'" "bash -c 'x=(); for i in {1..2000}; do x+=(\$i); done; echo \${#x[@]}'"; do
-        bash -c "$program" >"$scratch/wanted"
-        timeout 60 env TARN_DEBUG=$words LD_PRELOAD="$library" bash -c "$program" >"$scratch/out" 2>"$scratch/err"
+        bash -c "$program" >wanted
+        timeout 60 env TARN_DEBUG=$words LD_PRELOAD="$library" bash -c "$program" >out 2>err
         status=$?
-        expect "under $words, $program" eval '[ $status = 0 ] && cmp -s "$scratch/out" "$scratch/wanted" && [ ! -s "$scratch/err" ]'
+        expect "under $words, $program" eval '[ $status = 0 ] && cmp -s out wanted && [ ! -s err ]'
     done
 done
 
 # One that lives through refusals: the loader and the libraries' constructors met none.
-timeout 60 env TARN_DEBUG=fail=100 LD_PRELOAD="$library" "$victims/debug" >"$scratch/out" 2>"$scratch/err"
-status=$?
+preloaded TARN_DEBUG=fail=100 debug
 expect "under fail=100, a program that asks for nothing runs" lives
 
 exit $failed

@@ -1,48 +1,9 @@
 #!/bin/bash
 # The malloc family, from outside: each victim under the library, one line of expectation each. What glibc and
 # libstdc++ promise too runs without the library first: that shows that the victim itself is right.
-# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory).
-set -u
+. "$(dirname "$0")/lib.sh"
 
-library=${LIBTARN:-${TARN_LIB:-}}
-victims=${VICTIMS:-${TARN_BUILD:-}/victims}
-[ -f "$library" ] && [ -x "$victims/family" ] || { echo "family.sh: no library or no victims"; exit 77; }
-
-unset "${!TARN_@}" # the library would call TARN_LIB an unknown setting
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-failed=0
-ulimit -c 0
-
-# bare VICTIM [ARG...], preloaded [VAR=VALUE...] VICTIM [ARG...]: runs it; sets $status, and files `out` and `err`.
-bare() {
-    timeout 60 "$victims/$1" "${@:2}" >"$scratch/out" 2>"$scratch/err"
-    status=$?
-}
-preloaded() {
-    local settings=()
-    while [[ $1 == *=* ]]; do settings+=("$1"); shift; done
-    timeout 60 env "${settings[@]}" LD_PRELOAD="$library" "$victims/$1" "${@:2}" >"$scratch/out" 2>"$scratch/err"
-    status=$?
-}
-
-# expect WHAT COMMAND...: the command must succeed.
-expect() {
-    local what=$1; shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        failed=1
-        echo "FAILED: $what"
-        echo "  $* (status $status, out: $(head -c 200 "$scratch/out"))"
-        head -c 1500 "$scratch/err" | sed 's/^/  | /'
-    fi
-}
-
-exits() { [ "$status" -eq "$1" ]; }
-lines() { [ "$(grep -c "$2" "$scratch/err")" -eq "$1" ]; }
-silent() { [ ! -s "$scratch/err" ]; }
-lives() { exits 0 && grep -qx 'done' "$scratch/out"; }
+lines() { [ "$(grep -c "$2" err)" -eq "$1" ]; }
 aborted() { exits 134; } # 128 + SIGABRT
 
 # same VICTIM [ARG...]: exits 0 without a word, without the library and with it.
@@ -88,11 +49,11 @@ preloaded info stats
 expect "malloc_stats" exits 0
 expect "prints the dump on standard error" lines 1 'malloc_stats'
 expect "with its totals" lines 1 '^Total'
-expect "and nothing on standard output" [ ! -s "$scratch/out" ]
+expect "and nothing on standard output" [ ! -s out ]
 
 preloaded info xml-refused
 expect "malloc_info refuses options" exits 0
-expect "and prints nothing" [ ! -s "$scratch/out" ]
+expect "and prints nothing" [ ! -s out ]
 preloaded info xml
 expect "malloc_info" exits 0
 if command -v python3 >/dev/null; then
@@ -100,7 +61,7 @@ if command -v python3 >/dev/null; then
 import sys, xml.etree.ElementTree as tree
 root = tree.parse(sys.argv[1]).getroot()
 assert root.tag == "malloc" and root.get("version"), root.tag
-assert len(list(root.iter())) > 3, "an empty tree"' "$scratch/out"
+assert len(list(root.iter())) > 3, "an empty tree"' out
 else
     echo "skipped: no python3 to parse XML"
 fi

@@ -1,47 +1,8 @@
 #!/bin/bash
 # SIGQUIT, from outside: victims signal_*.c under the library, one line of expectation each.
-# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory).
-set -u
-
-library=${LIBTARN:-${TARN_LIB:-}}
-victims=${VICTIMS:-${TARN_BUILD:-}/victims}
-if [ ! -f "$library" ] || [ ! -x "$victims/signal_answer" ]; then
-    echo "signal.sh: no library or no victims"
-    exit 77
-fi
-
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch" || exit 1
-failed=0
-ulimit -c 0
-
-# preloaded [VAR=VALUE | env's option=VALUE]... VICTIM [ARG...]: runs it; sets $status, and files `out` and `err`.
-preloaded() {
-    local settings=()
-    while [[ $1 == *=* ]]; do settings+=("$1"); shift; done
-    local victim=$1; shift
-    { timeout -k 5 "${bound:-30}" env "${settings[@]}" LD_PRELOAD="$library" "$victims/$victim" "$@" >out 2>err
-    } 2>"$scratch/shell" # the shell's remark on a victim that was meant to die
-    status=$?
-}
-
-# expect WHAT COMMAND...: the command must succeed.
-expect() {
-    local what=$1; shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        failed=1
-        echo "FAILED: $what"
-        echo "  status $status, out: $(head -c 300 out)"
-        head -c 1500 err | sed 's/^/  | /'
-    fi
-}
+. "$(dirname "$0")/lib.sh"
 
 count() { grep -c "$1" "$2" || true; }
-exits() { [ "$status" -eq "$1" ]; }
-silent() { [ ! -s "${1:-err}" ]; }
 dumps() { [ "$(count '^Dumping pools usage' "${2:-err}")" -eq "$1" ]; }
 # The nth dump's value of the pool that serves 64 bytes: "allocated", "used" or "cached".
 value() {

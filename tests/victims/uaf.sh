@@ -1,54 +1,17 @@
 #!/bin/bash
 # TARN_DEBUG=uaf, from outside: victim uaf.c under the library, one crime each, at sizes that end on a page's end and
 # sizes that do not, of pools and large.
-# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory).
-set -u
+. "$(dirname "$0")/lib.sh"
 
-library=${LIBTARN:-${TARN_LIB:-}}
-victims=${VICTIMS:-${TARN_BUILD:-}/victims}
-[ -f "$library" ] && [ -x "$victims/uaf" ] || { echo "uaf.sh: no library or no victims"; exit 77; }
-
-unset "${!TARN_@}" # the library would call TARN_LIB an unknown setting
-scratch=$(mktemp -d)
-trap 'rm -rf "$scratch"' EXIT
-cd "$scratch" || exit 1
-failed=0
-ulimit -c 0
-
-# bare CRIME [ARG...], guarded [VAR=VALUE...] CRIME [ARG...]: runs it; sets $status, $block (its address), and files
-# `out` and `err`.
-settle() {
-    status=$?
-    block=$(sed -n '1s/^0x/0x/p' out)
-}
-bare() {
-    { timeout 60 "$victims/uaf" "$@" >out 2>err; } 2>shell # the shell's remark on a victim that died
-    settle
-}
+# guarded [VAR=VALUE...] CRIME [ARG...]: runs it under the word; sets $block too, its address.
 guarded() {
     local settings=()
     while [[ $1 == *=* ]]; do settings+=("$1"); shift; done
-    { timeout 60 env TARN_DEBUG=uaf "${settings[@]}" LD_PRELOAD="$library" "$victims/uaf" "$@" >out 2>err; } 2>shell
-    settle
+    preloaded TARN_DEBUG=uaf "${settings[@]}" uaf "$@"
+    block=$(sed -n '1s/^0x/0x/p' out)
 }
 
-# expect WHAT COMMAND...: the command must succeed.
-expect() {
-    local what=$1; shift
-    if "$@"; then
-        echo "ok: $what"
-    else
-        failed=1
-        echo "FAILED: $what"
-        echo "  $* (status $status, out: $(head -c 200 out))"
-        head -c 1500 err | sed 's/^/  | /'
-    fi
-}
-
-exits() { [ "$status" -eq "$1" ]; }
 crashed() { exits 139; } # 128 + SIGSEGV
-lives() { exits 0 && grep -qx 'done' out; }
-silent() { [ ! -s err ]; }
 says() { [ "$(grep -c "^tarn: $1" err)" -eq 1 ] && [ "$(grep -c '^tarn: ' err)" -eq 1 ]; }
 # names DONE WHERE: the report says who did it; an unoptimised library remembers a function of its own (preload/family.h).
 names() { [ -n "$unoptimised" ] || grep -q "^  $1 by .*$2" err; }
@@ -128,7 +91,7 @@ expect "  is told" says 'read'
 
 # ---- crashes that are none of ours
 for crime in null-pointer sent stack-overflow stack-overflow-altstack; do
-    bare $crime
+    bare uaf $crime
     expect "$crime without tarn" crashed
     guarded $crime
     expect "  with tarn too" crashed
