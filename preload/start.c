@@ -16,6 +16,8 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static void after_fork(void)
@@ -24,9 +26,31 @@ static void after_fork(void)
     helper_forget();
 }
 
+/*
+ * ThreadSanitizer's runtime stands before the functions of libc that a start needs, and can't serve before its own,
+ * which comes after ours. Where its malloc is the program's, nothing is lost if we never start. Where ours hides it,
+ * nothing can be had but a crash: its start allocates.
+ */
+extern void __tsan_init(void) __attribute__((weak));
+extern void *__libc_malloc(size_t n);
+
+COLD static void stand_down(void)
+{
+    static const char why[] = "tarn: hides ThreadSanitizer's malloc: run the program without tarn, or with "
+                              "ThreadSanitizer's library first in LD_PRELOAD\n";
+    if (malloc != __libc_malloc) /* which is ours in any case */
+        return;
+    syscall(SYS_write, STDERR_FILENO, why, sizeof why - 1);
+    syscall(SYS_exit_group, 1);
+}
+
 __attribute__((constructor(101))) static void start(int argc, char **argv, char **environment)
 {
     (void)argc, (void)argv;
+    if (__tsan_init != NULL) {
+        stand_down();
+        return;
+    }
     int before = errno;
     if (environ == NULL) /* libc's constructor sets it, to the same */
         environ = environment;

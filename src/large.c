@@ -23,6 +23,7 @@
 #include "check.h"
 #include "large_jemalloc.h"
 #include "region.h"
+#include "stack.h"
 #include "system.h"
 
 #include <pthread.h>
@@ -125,19 +126,24 @@ static extent_hooks_t hooks = {
    no more than this, it is not asked. */
 static const size_t room_for_books = (size_t)32 << 20;
 
+static void wake(void)
+{
+    tarn_je_opt_cache_oblivious = false;
+    tarn_je_oversize_threshold = 0;
+    if (tarn_je_nallocx(UNIT, 0) != 0) {
+        tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], &hooks);
+        __atomic_store_n(&started, true, __ATOMIC_RELEASE);
+    }
+}
+
+/* jemalloc's start takes 11 KB of stack, where a thread may have 16 of which its own variables are a part. */
 static COLD bool start(void)
 {
     if (region.room < room_for_books)
         return false;
     pthread_mutex_lock(&start_mutex);
-    if (!started) {
-        tarn_je_opt_cache_oblivious = false;
-        tarn_je_oversize_threshold = 0;
-        if (tarn_je_nallocx(UNIT, 0) != 0) {
-            tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], &hooks);
-            __atomic_store_n(&started, true, __ATOMIC_RELEASE);
-        }
-    }
+    if (!started)
+        stack_run(wake);
     bool up = started;
     pthread_mutex_unlock(&start_mutex);
     return up;

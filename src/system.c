@@ -10,6 +10,7 @@
 #include <sys/sysinfo.h>
 #include <time.h>
 
+enum { DONTNEED_LOCKED = 24 }; /* MADV_DONTNEED_LOCKED of Linux 5.18, newer than our oldest headers */
 enum { PROTECTION = PROT_READ | PROT_WRITE, FLAGS = MAP_PRIVATE | MAP_ANONYMOUS };
 
 size_t system_page(void)
@@ -46,10 +47,12 @@ void system_unmap(void *at, size_t bytes)
     munmap(at, bytes);
 }
 
+/* What the program has locked (mlockall) the kernel gives up only where told so in so many words. */
 bool system_discard(void *at, size_t bytes)
 {
     debug_check(lock_none_held());
-    return madvise(at, bytes, MADV_DONTNEED) == 0;
+    return madvise(at, bytes, MADV_DONTNEED) == 0 ||
+           (errno == EINVAL && madvise(at, bytes, DONTNEED_LOCKED) == 0);
 }
 
 bool system_move(void *to, void *from, size_t bytes)

@@ -5,7 +5,7 @@
 bound=100
 # lives WHAT VICTIM ARG...: the victim, first without tarn (is it right?), then with it: "done", and no complaint.
 lives() {
-    local what=$1 name=$2-$3; shift
+    local what=$1 name=$2-${3:-}; shift
     plain "$name" "$victims/$1" "${@:2}"
     expect "$what: without tarn" same_text "$(cat "$name.plain.status") $(cat "$name.plain.out")" "0 done"
     tarn "$name" "$victims/$1" "${@:2}"
@@ -22,5 +22,7 @@ lives "atfork handlers that allocate" fork handlers 15
 # Their prepare runs after tarn's, their parent and child before it: as those of a library that a program is linked with.
 bound=30 tarn early LD_PRELOAD="$library:$victims/libfork_early.so" "$victims/fork" handlers 40
 expect "atfork handlers registered before tarn's" same_text "$(cat early.tarn.status) $(cat early.tarn.out)" "0 done"
+
+lives "clone with CLONE_VM, as children and as vfork" clone
 
 exit $failed

@@ -19,7 +19,7 @@ lives() {
 
 bound=60
 lives "2000 threads at once" threads alive 2000
-lives "20000 threads, a few at a time" threads short 20000
+bound=200 lives "100000 threads, a few at a time" threads short 100000
 lives "blocks freed by another thread" threads cross
 lives "key destructors allocate, in all rounds" threads destructors
 lives "thread_local destructors allocate" tls
