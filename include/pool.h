@@ -36,31 +36,32 @@ struct registration {
 };
 
 struct pool {
-    /* Read mostly. */
+    /* Read mostly, or seldom written. */
     unsigned id;
     uint32_t place; /* of its class in a cache */
     unsigned flags; /* POOL_SHARED, POOL_EXACT */
+    uint32_t depot_max;
     size_t size;  /* bytes of a block, as users know it: the class's, or for POOL_EXACT what was asked for */
     size_t align; /* of its blocks */
-    uint64_t minavail;    /* gc leaves at least as many free blocks, as far as there are */
-    uint64_t limit;       /* most blocks that may be allocated; 0: no limit */
-    uint64_t users;       /* registrations, and 1 for malloc; 0: nobody's, a free place in pools[] */
-    bool uncached;        /* blocks go singly, through no thread's cache */
-    char name[POOL_NAME]; /* the first registration's; malloc's: size-64 */
+    uint64_t minavail; /* gc leaves at least as many free blocks, as far as there are */
+    uint64_t limit;    /* most blocks that may be allocated; 0: no limit */
+    uint64_t users;    /* registrations, and 1 for malloc; 0: nobody's, a free place in pools[] */
+    bool uncached;     /* blocks go singly, through no thread's cache */
+    bool sealed;       /* had, or is about to have, a slab: its size is fixed; under the lock, as the rest */
+    char name[POOL_NAME];               /* the first registration's; malloc's: size-64 */
     struct registration *registrations; /* the first first; malloc has none */
+    uint64_t failed;
+    uint64_t limited; /* requests that the limit refused */
+    uint64_t trimmed; /* blocks that its slabs lack, for the limit's sake */
 
     /* Under the lock, on lines of their own. */
     struct lock lock __attribute__((aligned(CACHE_LINE)));
-    uint64_t allocated, used, failed;
-    uint64_t limited;        /* requests that the limit refused */
-    uint64_t trimmed;        /* blocks that its slabs lack, for the limit's sake */
-    bool sealed;             /* had, or is about to have, a slab: its size is fixed */
+    uint64_t allocated, used;
     struct magazine *depot;  /* full ones, the last given first */
     struct magazine *spares; /* empty ones */
-    uint32_t depot_count, depot_max;
-    struct list partial; /* slabs with free blocks, not empty; the one to take from first */
-    struct list empty;   /* slabs with nothing out */
-    uint32_t empty_count, slabs;
+    struct list partial;     /* slabs with free blocks, not empty; the one to take from first */
+    struct list empty;       /* slabs with nothing out */
+    uint32_t depot_count, empty_count, slabs;
 };
 
 /* The pool of each class: malloc's 1 .. class_count, then named ones. */

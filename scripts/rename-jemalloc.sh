@@ -3,7 +3,8 @@
 #
 #     rename-jemalloc.sh OUT.o [CC]
 #
-#   - without its C++ part (operator new; it would drag in libstdc++);
+#   - without its C++ part (operator new; it would drag in libstdc++), and without mallctl and its statistics (half of
+#     its text, and 962 of its 1020 relocations, which every process would pay for at start);
 #   - its public names become tarn_je_NAME, all others local (the program may have a jemalloc of its own), but for
 #     a few internal ones (je_NAME) that src/large_jemalloc.h accounts for;
 #   - without its constructor: it starts with the first large request;
@@ -26,22 +27,28 @@ fail() {
 }
 
 # What we call, by jemalloc's name for it.
-wanted='mallocx xallocx sallocx dallocx nallocx mallctl malloc_conf'
+wanted='mallocx xallocx sallocx dallocx nallocx malloc_conf'
 
-internal='opt_cache_oblivious oversize_threshold arenas arena_set_extent_hooks arena_emap_global
+internal='opt_cache_oblivious oversize_threshold arenas arena_set_extent_hooks arena_decay arena_emap_global
           malloc_mutex_postfork_child'
 
 # References that become large_shim_NAME. Those of the first list must be there: without them jemalloc has another
 # way to memory, or to a thread's end, than the one that we look after.
 must='mmap munmap madvise mprotect sbrk pthread_key_create pthread_setspecific pthread_atfork'
 may='syscall open creat close readlink secure_getenv sched_getaffinity sched_setaffinity pthread_create dlsym atexit
-     abort _exit exp log round _Unwind_Backtrace _Unwind_GetIP'
+     abort _exit exp log round _Unwind_Backtrace _Unwind_GetIP
+     gettimeofday pthread_cond_wait pthread_cond_timedwait pthread_join pthread_setname_np
+     je_ctl_boot je_ctl_prefork je_ctl_postfork_parent je_ctl_postfork_child je_ctl_byname je_ctl_bymib
+     je_ctl_nametomib je_ctl_mtx_assert_held
+     je_stats_boot je_stats_prefork je_stats_postfork_parent je_stats_postfork_child je_stats_print
+     je_stats_interval_event_handler je_stats_interval_new_event_wait je_stats_interval_postponed_event_wait
+     je_opt_stats_print je_opt_stats_print_opts je_opt_stats_interval je_opt_stats_interval_opts'
 
 # Left to libc, and to the compiler's own static library: no memory, no files, no signals, no probing.
 harmless='_GLOBAL_OFFSET_TABLE_ __aarch64_* __popcountdi2 __stack_chk_fail __stack_chk_guard __ctype_b_loc
-          __errno_location __sched_cpucount clock_gettime gettimeofday getpid sysconf sched_getcpu sched_yield
-          mem[a-z]* str[a-z]* strerror_r sigfillset pthread_self pthread_sigmask pthread_join pthread_mutex*
-          pthread_cond_* pthread_getname_np pthread_setname_np'
+          __errno_location __sched_cpucount clock_gettime getpid sysconf sched_getcpu sched_yield
+          mem[a-z]* str[a-z]* strerror_r sigfillset pthread_self pthread_sigmask pthread_mutex*
+          pthread_cond_* pthread_getname_np'
 
 command -v "$cc" >/dev/null || fail "no compiler '$cc'"
 tool() {
@@ -58,7 +65,7 @@ archive=$(realpath "$archive")
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 mkdir "$dir/members"
-(cd "$dir/members" && "$ar" x "$archive" && rm -f jemalloc_cpp*)
+(cd "$dir/members" && "$ar" x "$archive" && rm -f jemalloc_cpp.* ctl.* stats.*)
 "$ld" -r -o "$dir/whole.o" "$dir"/members/*.o
 
 "$nm" -g --defined-only "$dir/whole.o" | awk 'NF == 3 { print $3 }' | sort -u >"$dir/defined"

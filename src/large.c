@@ -342,12 +342,11 @@ void *large_realloc(void *p, size_t n)
 }
 
 /* There is something to give back only where two threads freed at once, and jemalloc's pages are as big as our units
-   (arm64): it takes small blocks for parts of a slab then, and leaves one spare while another thread gives back.
-   Asked first, since mallctl builds 120 KiB of books of its own on its first call. */
+   (arm64): it takes small blocks for parts of a slab then, and leaves one spare while another thread gives back. */
 void large_purge(void)
 {
     if (READ_ONCE(books.held) > READ_ONCE(books.bytes) && enter())
-        je_mallctl("arena.0.purge", NULL, NULL, NULL, 0);
+        tarn_je_arena_decay(large_tsd, tarn_je_arenas[0], false, true);
 }
 
 void large_stats(struct large_stats *s)

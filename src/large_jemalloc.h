@@ -14,7 +14,6 @@
 #define je_xallocx      tarn_je_xallocx
 #define je_sallocx      tarn_je_sallocx
 #define je_dallocx      tarn_je_dallocx
-#define je_mallctl      tarn_je_mallctl
 #include <jemalloc/jemalloc.h>
 
 #pragma GCC visibility push(hidden)
@@ -28,11 +27,12 @@ size_t tarn_je_nallocx(size_t bytes, int flags);
 extern bool tarn_je_opt_cache_oblivious;
 
 /* What arena 0 takes, when it is made, for the size from which a freed extent is given back at once. By name, like
-   the hooks below: mallctl, which does the same, would cost each process 120 KiB and 70 us. */
+   what follows: mallctl is not linked in. */
 extern size_t tarn_je_oversize_threshold;
 
 extern void *tarn_je_arenas[];
 extent_hooks_t *tarn_je_arena_set_extent_hooks(void *tsd, void *arena, extent_hooks_t *hooks);
+void tarn_je_arena_decay(void *tsd, void *arena, bool is_background_thread, bool all);
 
 /* The page map. Its lock is held while a part of the map is made, once for each GiB (arm64: 4) of addresses, and
    5.3.0 forgets it in a fork. What it guards is in order at any moment, so a child may have it anew. */

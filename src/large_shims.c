@@ -111,7 +111,26 @@ REFUSES(atexit)            /* statistics at exit */
 KNOWS_NOTHING(secure_getenv) /* MALLOC_CONF is meant for the program's own jemalloc, if any */
 KNOWS_NOTHING(dlsym)
 
-/* Reached only when its books are broken (abort), or by profiling, which is never switched on. */
+/* ---- parts of jemalloc that were left out: mallctl, statistics -------------------------------------- */
+
+/* false: it is up. */
+KNOWS_NOTHING(je_ctl_boot)
+KNOWS_NOTHING(je_ctl_prefork)
+KNOWS_NOTHING(je_ctl_postfork_parent)
+KNOWS_NOTHING(je_ctl_postfork_child)
+KNOWS_NOTHING(je_stats_boot)
+KNOWS_NOTHING(je_stats_prefork)
+KNOWS_NOTHING(je_stats_postfork_parent)
+KNOWS_NOTHING(je_stats_postfork_child)
+
+/* Its settings: read, and never set. */
+bool large_shim_je_opt_stats_print;
+char large_shim_je_opt_stats_print_opts[1], large_shim_je_opt_stats_interval_opts[1];
+int64_t large_shim_je_opt_stats_interval = -1;
+
+/* ---- reached only when its books are broken (abort), from what was left out, or by profiling and by background
+   threads, which are never switched on ---------------------------------------------------------------- */
+
 #define DIES(name)                                                                                           \
     _Noreturn void large_shim_##name(void);                                                                  \
     void large_shim_##name(void)                                                                             \
@@ -125,3 +144,17 @@ DIES(log)
 DIES(round)
 DIES(_Unwind_Backtrace)
 DIES(_Unwind_GetIP)
+DIES(
+    gettimeofday) /* to bind it, the loader calls a function of libc's that lies far from all others: 64 KiB, 4 us */
+DIES(pthread_cond_wait)
+DIES(pthread_cond_timedwait)
+DIES(pthread_join)
+DIES(pthread_setname_np)
+DIES(je_ctl_byname)
+DIES(je_ctl_bymib)
+DIES(je_ctl_nametomib)
+DIES(je_ctl_mtx_assert_held)
+DIES(je_stats_print)
+DIES(je_stats_interval_event_handler)
+DIES(je_stats_interval_new_event_wait)
+DIES(je_stats_interval_postponed_event_wait)
