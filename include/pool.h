@@ -62,6 +62,7 @@ struct pool {
     struct list partial;     /* slabs with free blocks, not empty; the one to take from first */
     struct list empty;       /* slabs with nothing out */
     uint32_t depot_count, empty_count, slabs;
+    uint32_t passed; /* magazines that went to the slabs since the last take; pool_passed */
 };
 
 /* The pool of each class: malloc's 1 .. class_count, then named ones. */
@@ -110,6 +111,10 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want);
  * went to the depot and there was no spare.
  */
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news);
+
+/* Have so many blocks come back, and none gone out, that those in the depot and in stacks are few among them? Then all go
+   to the slabs until one is taken, so that it and the next come in address order. Any time. */
+bool pool_passed(const struct pool *p);
 
 /* The same past the depot, into the slabs: `m` stays the caller's, empty. */
 void pool_empty(struct pool *p, struct magazine *m, struct pool_news *news);

@@ -28,6 +28,7 @@ enum {
     DEPOT_BYTES = 512 * 1024, /* of blocks, at most; */
     DEPOT_MIN = 2,            /* magazines, at least; */
     DEPOT_MAX = 128,          /* magazines, at most */
+    PASSES = 16,    /* times its magazines that must pass it by until it is emptied too (pool_passed) */
     EMPTY_KEPT = 1, /* empty slabs that a pool keeps: one block freed and asked for again costs nothing */
 };
 
@@ -124,6 +125,7 @@ static unsigned fill_locked(struct pool *p, void **out, unsigned n)
 struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want)
 {
     lock_acquire(&p->lock);
+    WRITE_ONCE(p->passed, 0);
     struct magazine *full = p->depot;
     if (full != NULL) {
         p->depot = full->next;
@@ -270,11 +272,43 @@ static void empty_locked(struct pool *p, struct magazine *m, struct pool_news *n
     m->count = 0;
 }
 
+static void delete_magazines(struct magazine *m)
+{
+    while (m != NULL) {
+        struct magazine *next = m->next;
+        magazine_delete(m);
+        m = next;
+    }
+}
+
+/* Its blocks go to the slabs; the magazines are the caller's, to be deleted after the lock. */
+static struct magazine *empty_depot_locked(struct pool *p, struct pool_news *news)
+{
+    struct magazine *depot = p->depot;
+    for (struct magazine *m = depot; m != NULL; m = m->next) {
+        unsigned good = give_blocks_locked(p, m->slot, m->count, news);
+        count_used_locked(p, m->count - good); /* what was never out, was never in the depot either */
+    }
+    p->depot = NULL;
+    WRITE_ONCE(p->depot_count, 0);
+    return depot;
+}
+
+/* What a depot and a stack hold is in the order in which it was freed, and they are emptied last: after a program had
+   freed a million blocks, the first two in a hundred that it got again lay anywhere, and cost a walk over its next list
+   as much time as all the others (10.1 -> 5.1 ns a node). With 1 for PASSES, queues and stacks of 10^5 blocks take 6 %
+   more time, as a tenth of their blocks goes through the bitmaps in addition. */
+bool pool_passed(const struct pool *p)
+{
+    return READ_ONCE(p->passed) > PASSES * p->depot_max;
+}
+
 struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news *news)
 {
-    struct magazine *empty = m;
+    struct magazine *empty = m, *depot = NULL;
     lock_acquire(&p->lock);
-    if (m->count == class_table[p->id].batch && p->depot_count < p->depot_max) {
+    bool passed = pool_passed(p);
+    if (m->count == class_table[p->id].batch && p->depot_count < p->depot_max && !passed) {
         count_used_locked(p, -(int64_t)m->count);
         m->next = p->depot;
         p->depot = m;
@@ -283,9 +317,14 @@ struct magazine *pool_give(struct pool *p, struct magazine *m, struct pool_news 
         if (empty != NULL)
             p->spares = empty->next;
     } else {
+        if (passed)
+            depot = empty_depot_locked(p, news);
+        else
+            WRITE_ONCE(p->passed, p->passed + 1);
         empty_locked(p, m, news);
     }
     lock_release(&p->lock);
+    delete_magazines(depot);
     return empty;
 }
 
@@ -304,25 +343,11 @@ void pool_give_one(struct pool *p, void *block, struct pool_news *news)
     lock_release(&p->lock);
 }
 
-static void delete_magazines(struct magazine *m)
-{
-    while (m != NULL) {
-        struct magazine *next = m->next;
-        magazine_delete(m);
-        m = next;
-    }
-}
-
 void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
 {
     lock_acquire(&p->lock);
-    struct magazine *depot = p->depot, *spares = p->spares;
-    p->depot = p->spares = NULL;
-    WRITE_ONCE(p->depot_count, 0);
-    for (struct magazine *m = depot; m != NULL; m = m->next) {
-        unsigned good = give_blocks_locked(p, m->slot, m->count, news);
-        count_used_locked(p, m->count - good); /* what was never out, was never in the depot either */
-    }
+    struct magazine *depot = empty_depot_locked(p, news), *spares = p->spares;
+    p->spares = NULL;
     release_empty_locked(p, 0, keep, news);
     lock_release(&p->lock);
     delete_magazines(depot);

@@ -35,19 +35,25 @@ void slab_trim(struct slab *s, unsigned blocks)
 
 unsigned slab_take(struct slab *s, void **out, unsigned n)
 {
-    unsigned taken = 0, word = s->word;
-    size_t words = slab_words(s->blocks);
-    while (taken < n && word < words) {
+    void **slot = out + n;
+    size_t word = s->word, words = slab_words(s->blocks), size = s->size;
+    while (slot != out && word < words) {
         uint64_t bits = s->bits[word];
-        char *first = s->base + (size_t)word * 64 * s->size;
-        while (bits != 0 && taken < n) {
-            out[n - ++taken] = first + (size_t)__builtin_ctzll(bits) * s->size;
+        char *first = s->base + word * 64 * size;
+        if (bits == ~(uint64_t)0 && slot - out >= 64) { /* of fresh slabs half: .6 ns a block, not 1 */
+            for (unsigned i = 0; i < 64; i++, first += size)
+                *--slot = first;
+            bits = 0;
+        }
+        while (bits != 0 && slot != out) {
+            *--slot = first + (size_t)__builtin_ctzll(bits) * size;
             bits &= bits - 1;
         }
         s->bits[word] = bits;
         if (bits == 0)
             word++;
     }
+    unsigned taken = n - (unsigned)(slot - out);
     s->word = (uint8_t)(word < words ? word : words - 1);
     s->used += taken;
     return taken;
@@ -58,9 +64,9 @@ unsigned slab_take(struct slab *s, void **out, unsigned n)
  * e = inverse * size - 2^43 < size, (offset * inverse) >> 43 is exact while offset * e < 2^43: a slab has at
  * most 2^18 grains, and so has a block.
  */
-static uint32_t block_index(const struct slab *s, size_t offset)
+static size_t block_index(const struct slab *s, size_t offset)
 {
-    return (uint32_t)(((offset >> GRAIN_SHIFT) * s->inverse) >> INVERSE_SHIFT);
+    return ((offset >> GRAIN_SHIFT) * s->inverse) >> INVERSE_SHIFT;
 }
 
 /*
@@ -71,25 +77,28 @@ static uint32_t block_index(const struct slab *s, size_t offset)
 unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum slab_verdict *verdict)
 {
     char *base = s->base;
-    size_t bytes = (size_t)s->units << UNIT_SHIFT, size = s->size;
-    uint32_t word = s->word, lowest = word;
-    uint64_t bits = s->bits[word];
-    unsigned good;
+    size_t size = s->size, end = s->blocks * size;
+    size_t word = s->word, lowest = word;
+    uint64_t *row = s->bits, bits = row[word];
+    void *const *block = blocks, *const *last = blocks + n;
     *verdict = SLAB_OK;
-    for (good = 0; good < n; good++) {
-        size_t offset = (size_t)((char *)blocks[good] - base);
-        if (offset >= bytes)
+    for (; block != last; block++) {
+        size_t offset = (size_t)((char *)*block - base);
+        if (offset >= end) {
+            if (offset < (size_t)s->units << UNIT_SHIFT)
+                *verdict = SLAB_MISALIGNED;
             break;
-        uint32_t i = block_index(s, offset);
-        if (unlikely(i * size != offset || i >= s->blocks)) {
+        }
+        size_t i = block_index(s, offset);
+        if (unlikely(i * size != offset)) {
             *verdict = SLAB_MISALIGNED;
             break;
         }
         if (i / 64 != word) {
-            s->bits[word] = bits;
+            row[word] = bits;
             word = i / 64;
             lowest = word < lowest ? word : lowest;
-            bits = s->bits[word];
+            bits = row[word];
         }
         uint64_t bit = (uint64_t)1 << i % 64;
         if (unlikely((bits & bit) != 0)) {
@@ -98,16 +107,17 @@ unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum sla
         }
         bits |= bit;
     }
-    s->bits[word] = bits;
+    row[word] = bits;
     s->word = (uint8_t)lowest;
+    unsigned good = (unsigned)(block - blocks);
     s->used -= good;
     return good;
 }
 
 void *slab_block_of(const struct slab *s, const void *p)
 {
-    uint32_t i = block_index(s, (size_t)((const char *)p - s->base));
-    return i < s->blocks ? s->base + (size_t)i * s->size : NULL;
+    size_t i = block_index(s, (size_t)((const char *)p - s->base));
+    return i < s->blocks ? s->base + i * s->size : NULL;
 }
 
 void slab_check(const struct slab *s)

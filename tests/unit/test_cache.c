@@ -197,6 +197,30 @@ Test(cache, with_no_budget_nothing_is_stacked)
     cr_assert_eq(fill_stacks(0), 0);
 }
 
+/* The first to be freed are at the bottom of the stack, and would be the last to be seen. */
+Test(cache, after_many_frees_in_a_row_the_stack_is_empty_and_blocks_come_in_address_order)
+{
+    enum { ALL = 40000 };
+    static void *all[ALL];
+    for (unsigned i = 0; i < ALL; i++)
+        cr_assert_not_null(all[i] = alloc());
+    for (unsigned i = 0; i < ALL; i++)
+        give(all[i * 7919 % ALL]);
+    cr_assert_eq(cache.bin[c].full_count, 0);
+    cache_check(&cache);
+    pool_check(&pools[c]);
+    for (unsigned i = 0; i < batch; i++) /* what the loaded magazine held */
+        alloc();
+    unsigned neighbours = 0;
+    char *last = alloc();
+    for (unsigned i = 0; i < 10 * batch; i++) {
+        char *p = alloc();
+        neighbours += p == last + SIZE;
+        last = p;
+    }
+    cr_assert_gt(neighbours, 8 * batch);
+}
+
 Test(cache, no_class_takes_the_whole_budget)
 {
     alloc_many(MANY);

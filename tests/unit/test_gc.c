@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { SIZE = 512, MANY = 20000 };
+enum { SIZE = 512, MANY = 12000 }; /* few enough for a depot to keep some (pool_passed) */
 static void *block[MANY];
 static struct pool *pool;
 

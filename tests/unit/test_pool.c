@@ -171,6 +171,27 @@ Test(pool, the_depot_is_short_and_the_rest_goes_to_the_slabs)
     check_books(pool->allocated, 0);
 }
 
+Test(pool, after_many_magazines_in_a_row_the_depot_goes_to_the_slabs_too)
+{
+    enum { MANY = 300 };
+    struct magazine *m[MANY];
+    uint64_t given = 0;
+    for (int i = 0; i < MANY; i++)
+        m[i] = take(batch);
+    while (given < MANY && !pool_passed(pool))
+        pool_give(pool, m[given++], &news);
+    cr_assert(given > 10 * pool->depot_max && given < MANY);
+    cr_assert_eq(pool->depot_count, pool->depot_max);
+    cr_assert_eq(pool_give(pool, m[given], &news), m[given]);
+    cr_assert_eq(pool_give(pool, m[given + 1], &news), m[given + 1]);
+    cr_assert_eq(pool->depot_count, 0);
+    check_books(pool->allocated, (MANY - given - 2) * batch);
+    struct magazine *taken = pool_take(pool, m[given], batch); /* from then on as before */
+    cr_assert_not(pool_passed(pool));
+    cr_assert_null(pool_give(pool, taken, &news));
+    cr_assert_eq(pool->depot_count, 1);
+}
+
 Test(pool, one_block_comes_from_slabs_or_depot)
 {
     struct magazine *m = take(batch);
