@@ -91,8 +91,8 @@ static struct cache *acquire(void)
     cache = meta_alloc_zeroed(sizeof *cache);
     if (cache == NULL)
         return NULL;
+    cache->self = &cache_self; /* fresh memory is first touched here, and not with the lock */
     lock_acquire(&registry.lock);
-    cache->self = &cache_self;
     cache->made = registry.made;
     __atomic_store_n(&registry.made, cache, __ATOMIC_RELEASE);
     count_locked(1);
