@@ -40,7 +40,8 @@ void cache_budget(size_t bytes)
 }
 
 /* Sixty-four threads that hand blocks of mixed sizes on: 63 -> 38 MB at the peak, and 40 -> 33 ns. With a share from four
-   threads on 31 MB, but eight producers and eight consumers then take 49 ns instead of 27. */
+   threads on 31 MB, but eight producers and eight consumers then take 49 ns instead of 27. Smaller magazines as well, a
+   quarter with 64 threads: 0.97 of the memory, but churn and swap take 1.3 and 1.4 of the time. */
 void cache_share(unsigned threads)
 {
     WRITE_ONCE(share, threads > THREADS_FREE ? budget / threads * THREADS_FREE : budget);
@@ -87,7 +88,7 @@ static size_t magazine_weight(unsigned c)
     return (size_t)class_table[c].batch * class_table[c].size;
 }
 
-/* Keeps an empty magazine for later. */
+/* Keeps an empty magazine for later. One is enough: with four, 0.96 to 1.08 of the time, no gain on the whole. */
 static void keep_spare(struct bin *bin, struct magazine *m)
 {
     if (bin->spare == NULL)
