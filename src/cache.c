@@ -40,7 +40,8 @@ void cache_budget(size_t bytes)
 }
 
 /* Sixty-four threads that hand blocks of mixed sizes on: 63 -> 38 MB at the peak, and 40 -> 33 ns. With a share from four
-   threads on 31 MB, but eight producers and eight consumers then take 49 ns instead of 27. */
+   threads on 31 MB, but eight producers and eight consumers then take 49 ns instead of 27. Smaller magazines as well, a
+   quarter with 64 threads: 0.97 of the memory, but churn and swap take 1.3 and 1.4 of the time. */
 void cache_share(unsigned threads)
 {
     WRITE_ONCE(share, threads > THREADS_FREE ? budget / threads * THREADS_FREE : budget);
@@ -87,7 +88,7 @@ static size_t magazine_weight(unsigned c)
     return (size_t)class_table[c].batch * class_table[c].size;
 }
 
-/* Keeps an empty magazine for later. */
+/* Keeps an empty magazine for later. One is enough: with four, 0.96 to 1.08 of the time, no gain on the whole. */
 static void keep_spare(struct bin *bin, struct magazine *m)
 {
     if (bin->spare == NULL)
@@ -141,11 +142,17 @@ static struct magazine *unstack(struct cache *cache, unsigned c)
     return m;
 }
 
+/*
+ * Who only frees blocks of a class has no use for a stack of them: they go on at once to who allocates. With stacks, eight
+ * threads that allocate and eight that free held 18.4 MB and hold 9.8 (blocks of up to 1000 bytes: 22.5 and 15.0),
+ * 32 of each 36.7 and 27.0, in 0.97 to 1.05 of the time.
+ */
 static bool may_stack(const struct cache *cache, unsigned c)
 {
     size_t weight = magazine_weight(c);
-    return cache->stacked + weight <= READ_ONCE(share) &&
-           (cache->bin[c].full_count + 1) * weight <= STACK_BYTES;
+    const struct bin *bin = &cache->bin[c];
+    return bin->want > 0 && cache->stacked + weight <= READ_ONCE(share) &&
+           (bin->full_count + 1) * weight <= STACK_BYTES;
 }
 
 static void stack(struct cache *cache, unsigned c, struct magazine *m)

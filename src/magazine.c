@@ -32,7 +32,7 @@ unsigned magazine_batch(size_t size, size_t bytes)
     unsigned batch = MAGAZINE_MIN;
     for (;;) {
         unsigned twice = magazine_next(batch);
-        if (twice > MAGAZINE_MAX || twice * size > bytes)
+        if (twice > MAGAZINE_MAX || (twice > MAGAZINE_FULL && twice * size > bytes))
             return batch;
         batch = twice;
     }

@@ -24,6 +24,7 @@
 
 struct pool pools[CLASS_MAX];
 
+/* With a half or a quarter of DEPOT_BYTES hand-offs between threads take 1.0 to 1.1 of the time, and no less memory. */
 enum {
     DEPOT_BYTES = 512 * 1024, /* of blocks, at most; */
     DEPOT_MIN = 2,            /* magazines, at least; */

@@ -7,6 +7,11 @@
  * Caches are linked in the order in which they were made and never unmapped, so a walk needs no lock. A
  * thread whose end nobody would tell of gets none (none of the 1024 keys was left): a recall would write where its
  * stack was. Neither does one whose end was told, and that allocates in a later destructor.
+ *
+ * What a thread costs: ten thousand in a row, each with 300 small blocks, 27.3 us each, where those that allocate nothing
+ * take 25.5 (glibc 39.3 and 24.6, mimalloc 37.5 and 24.5). Ten thousand at once, which allocate a mix of 256 and fall
+ * asleep: 222 us each, 186 with one thousand (glibc 188 and 150, jemalloc 446 and 288); what grows is the kernel's part.
+ * Static TLS is 2.7 KB, nearly all of it jemalloc's: a page fault more for a thread whose stack nobody had before.
  */
 #include "thread.h"
 
@@ -116,6 +121,7 @@ static struct cache *acquire(void)
     cache = meta_alloc_zeroed(sizeof *cache);
     if (cache == NULL)
         return NULL;
+    cache->visits = 1; /* fresh memory is first touched here, and not with the lock */
     lock_acquire(&registry.lock);
     own_locked(cache);
     cache->made = registry.made;
@@ -188,7 +194,8 @@ void thread_leave(void)
 /*
  * The first few caches without a thread stay as it left them: threads that come and go (a server that makes one for
  * each request) find theirs filled. Larson-like churn on two threads: 11.4 ns an operation where each is emptied,
- * 9.0 so. gc empties them, as it does those of the living.
+ * 9.0 so. gc empties them, as it does those of the living. (Sixteen kept: 0.92 of the time with 64 short threads at once,
+ * 1.06 with 16, and larson's on eight take 15 % more memory for 0.98.)
  */
 static bool keep_warm(struct cache *cache)
 {

@@ -313,6 +313,5 @@ int main(int argc, char **argv)
     else
         run_many(workers, line.threads);
     report(&line);
-    fflush(stdout);
-    _exit(0); /* what is still live is the point of the test: no time spent on freeing it */
+    return 0; /* what is still live is the point of the test: no time spent on freeing it */
 }

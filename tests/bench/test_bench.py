@@ -8,6 +8,7 @@ from unittest import mock
 from xml.dom import minidom
 
 import allocators
+import locks
 import picture
 import programs
 import report
@@ -103,6 +104,15 @@ class Tests(unittest.TestCase):
         peer = allocators.from_option("quiet=A=1 B=x=y lib.so")
         self.assertEqual((peer.name, peer.path, peer.settings), ("quiet", "lib.so", {"A": "1", "B": "x=y"}))
         self.assertEqual(peer.environment()["B"], "x=y")
+
+    def test_simulated_locks(self):
+        alone, taken = 900 + 100, 100 + locks.TRANSFER
+        self.assertAlmostEqual(locks.simulate(1, 1, 900, [(1, 100)]) / alone, 1, delta=0.02)
+        self.assertAlmostEqual(locks.simulate(16, 1, 10, [(1, 100)]) / (16 * taken), 1, delta=0.05)  # all wait in line
+        self.assertAlmostEqual(locks.simulate(16, 1, 90000, [(1, 100)]) / (90000 + taken), 1, delta=0.02)
+        each = locks.simulate(4 * locks.NODE, 4, 10, [(1, 100)])
+        self.assertAlmostEqual(each / (locks.NODE * taken), 1, delta=0.05)  # no node waits for another
+        self.assertGreater(locks.simulate(4 * locks.NODE, 1, 10, [(1, 100)]), 4 * each)
 
     def test_other_output_fails(self):
         program = programs.Program("p", self.folder())

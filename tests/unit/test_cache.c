@@ -221,6 +221,18 @@ Test(cache, after_many_frees_in_a_row_the_stack_is_empty_and_blocks_come_in_addr
     cr_assert_gt(neighbours, 8 * batch);
 }
 
+Test(cache, who_only_frees_stacks_nothing)
+{
+    alloc_many(4 * batch);
+    cache_drain(&cache, c, &news); /* now as empty as another thread's */
+    give_many(4 * batch);
+    cr_assert_eq(cache.stacked, 0);
+    cr_assert_geq(pools[c].depot_count, 2);
+    alloc_many(4 * batch);
+    give_many(4 * batch);
+    cr_assert_gt(cache.stacked, 0);
+}
+
 Test(cache, no_class_takes_the_whole_budget)
 {
     alloc_many(MANY);
