@@ -83,8 +83,13 @@ void *region_claim(size_t count, size_t align, bool *zeroed);
 /* The same at exactly `at` (for growth in place); NULL if any of it is taken. */
 void *region_claim_at(void *at, size_t count, bool *zeroed);
 
-/* Makes the units CLASS_NONE and free to be claimed. */
-void region_release(void *base, size_t count);
+/* Makes the units CLASS_NONE and free to be claimed; not `dirty`: no pages are behind them. */
+void region_release_as(void *base, size_t count, bool dirty);
+
+INLINE void region_release(void *base, size_t count)
+{
+    region_release_as(base, count, true);
+}
 
 /* Room for a number of the claimant's about the claimed unit at `p`; NULL without memory. Not for slabs. */
 uint32_t *region_note(const void *p);
