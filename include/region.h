@@ -59,6 +59,16 @@ INLINE unsigned region_class(const void *p)
 /* The slab that `p` lies in; only where region_class(p) is a pool's. */
 struct slab *region_slab(const void *p);
 
+/* Does a block start at `p`, which lies in memory of a pool's class? Told by the class alone: its slab's line is not
+   in anybody's cache where a program asks for every block's size, as ruby does. */
+INLINE bool region_starts_block(const void *p)
+{
+    const struct sizeclass *class = &class_table[region_class(p)];
+    size_t offset = ((uintptr_t)p - region.base) & (((size_t) class->units << UNIT_SHIFT) - 1);
+    uint64_t i = (offset >> GRAIN_SHIFT) * class->inverse >> INVERSE_SHIFT;
+    return i * class->size == offset && i < class->blocks;
+}
+
 /* Chooses the window and maps the tables: as many units as can ever be used under the machine's memory and
    the process's limits. Once. False if not even the tables can be had. */
 bool region_start(void);
@@ -73,8 +83,13 @@ void *region_claim(size_t count, size_t align, bool *zeroed);
 /* The same at exactly `at` (for growth in place); NULL if any of it is taken. */
 void *region_claim_at(void *at, size_t count, bool *zeroed);
 
-/* Makes the units CLASS_NONE and free to be claimed. */
-void region_release(void *base, size_t count);
+/* Makes the units CLASS_NONE and free to be claimed; not `dirty`: no pages are behind them. */
+void region_release_as(void *base, size_t count, bool dirty);
+
+INLINE void region_release(void *base, size_t count)
+{
+    region_release_as(base, count, true);
+}
 
 /* Room for a number of the claimant's about the claimed unit at `p`; NULL without memory. Not for slabs. */
 uint32_t *region_note(const void *p);

@@ -61,10 +61,8 @@ EXPORT void *calloc(size_t count, size_t size)
 }
 
 /* Nothing to start with is malloc; nothing to end with is free, and NULL with errno as it was: as glibc's. */
-INLINE void *resize(void *p, size_t n)
+COLD static void *resize_missed(void *p, size_t n)
 {
-    if (likely(heap_stays(p, n)) && n > 0)
-        return p;
     family_called();
     int before = errno;
     if (p == NULL)
@@ -74,6 +72,11 @@ INLINE void *resize(void *p, size_t n)
     heap_free(p, "realloc");
     errno = before;
     return NULL;
+}
+
+INLINE void *resize(void *p, size_t n)
+{
+    return likely(heap_stays(p, n)) && n > 0 ? p : resize_missed(p, n);
 }
 
 EXPORT void *realloc(void *p, size_t n)

@@ -35,7 +35,8 @@ const char *je_malloc_conf = "narenas:1,tcache:false,retain:false,background_thr
 
 enum {
     CLEAR_MAX = 1 << 20, /* bytes that are cleared by hand; more is given back to the kernel instead */
-    MOVE_MIN = 1 << 20,  /* bytes from which realloc has the kernel move pages (carry) */
+    MOVE_MIN = 1 << 20,  /* bytes from which realloc has the kernel move pages (carry_and_free) */
+    GROW_MAX = 1 << 28,  /* and up to which it leaves addresses to grow into (align_to_grow) */
 };
 
 /* Not a struct lock: it is held while jemalloc starts, which maps memory. It comes just before jemalloc's own. */
@@ -50,6 +51,12 @@ static __thread struct grant {
     size_t bytes;
     bool zeroed;
 } grant;
+
+/* The block that this thread is about to free, when its pages have moved away. */
+static __thread struct {
+    const void *at;
+    size_t bytes;
+} emptied;
 
 static struct {
     uint64_t blocks, bytes, held, failed;
@@ -94,7 +101,7 @@ static bool hook_dalloc(extent_hooks_t *hooks, void *at, size_t bytes, bool comm
     if (grant.at == at)
         grant.at = NULL;
     uncount(&books.held, bytes);
-    region_release(at, bytes >> UNIT_SHIFT);
+    region_release_as(at, bytes >> UNIT_SHIFT, at != emptied.at || bytes != emptied.bytes);
     return false;
 }
 
@@ -316,12 +323,32 @@ static size_t resize_in_place(void *p, size_t before, size_t bytes)
 /*
  * The pages themselves move where there are many: eight buffers grown side by side to 32 MiB, 1.0 -> 0.5 ms a step. From
  * 1 MiB on, since each move may cost two of the 65530 mappings that a process has; and where no limit is set, for the
- * kernel counts what moves twice.
+ * kernel counts what moves twice. The region is told that nothing stayed behind (.82 -> .60 ms a step): else it
+ * takes empty units for spare memory, and gives back the real one.
  */
-static void carry(void *to, void *from, size_t bytes)
+static void carry_and_free(void *to, void *from, size_t bytes)
 {
-    if (bytes < MOVE_MIN || region.room != SIZE_MAX || !system_move(to, from, bytes))
+    if (bytes < MOVE_MIN || region.room != SIZE_MAX || !system_move(to, from, bytes)) {
         memcpy(to, from, bytes);
+    } else {
+        emptied.at = from;
+        emptied.bytes = bytes;
+    }
+    large_free(from);
+    emptied.at = NULL;
+}
+
+/*
+ * For a block that grows and had to move: addresses to grow into, with no memory behind them until then, since the next one
+ * that is placed so lies beyond the next multiple. Four buffers grown side by side to 32 MiB by 256 KiB: 152 -> 101 us a
+ * step, 66 with what is above. Where a limit is set, what is mapped for growth counts.
+ */
+static size_t align_to_grow(size_t bytes)
+{
+    size_t align = 1;
+    while (region.room == SIZE_MAX && align < bytes + bytes / 4 && align < GROW_MAX)
+        align *= 2;
+    return align;
 }
 
 void *large_realloc(void *p, size_t n)
@@ -333,11 +360,12 @@ void *large_realloc(void *p, size_t n)
         after = resize_in_place(p, before, bytes);
     if (after >= bytes)
         return p;
-    void *moved = large_alloc(n, 1, false);
+    void *moved = large_alloc(n, align_to_grow(bytes), false);
+    if (moved == NULL)
+        moved = large_alloc(n, 1, false);
     if (moved == NULL)
         return NULL;
-    carry(moved, p, before);
-    large_free(p);
+    carry_and_free(moved, p, before);
     return moved;
 }
 

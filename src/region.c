@@ -163,11 +163,11 @@ void region_set_class(const void *base, size_t count, unsigned class)
         WRITE_ONCE(region.places[unit + i], (uint16_t)class_place(class));
 }
 
-void region_release(void *base, size_t count)
+void region_release_as(void *base, size_t count, bool dirty)
 {
     region_set_class(base, count, CLASS_NONE);
     lock_acquire(&books.lock);
-    units_free(&books.units, region_unit(base), count, true);
+    units_free(&books.units, region_unit(base), count, dirty);
     lock_release(&books.lock);
 }
 

@@ -86,7 +86,7 @@ unsigned class_of_aligned(size_t n, size_t align)
     if (align > UNIT || n > pooled_max)
         return CLASS_NONE;
     for (unsigned c = class_of(n); c <= class_count; c++)
-        if (class_table[c].size % align == 0)
+        if ((class_table[c].size & (align - 1)) == 0)
             return c;
     return CLASS_NONE;
 }

@@ -66,6 +66,36 @@ Test(large_move, nothing_is_left_behind)
     cr_assert(is_filled(q, 9));
 }
 
+/* And is no spare memory, which real one would have to go for. */
+Test(large_move, where_the_pages_came_from_is_not_dirty)
+{
+    struct region_stats s;
+    uint32_t *p = make_hemmed_in();
+    fill(p, 9);
+    cr_assert_neq(large_realloc(p, AFTER), p);
+    region_stats(&s);
+    cr_assert_eq(s.dirty, 0);
+    region_check();
+}
+
+/* Neighbours leave each other addresses to grow into. */
+Test(large_move, buffers_that_grow_side_by_side_seldom_move)
+{
+    enum { BUFFERS = 4 };
+    void *p[BUFFERS] = {NULL};
+    int moves = 0;
+    for (size_t i = 0; i < BUFFERS; i++)
+        p[i] = large_alloc(MIB, 1, false);
+    for (size_t n = 2; n <= 32; n++) {
+        for (size_t i = 0; i < BUFFERS; i++) {
+            void *q = large_realloc(p[i], n * MIB);
+            moves += q != p[i];
+            p[i] = q;
+        }
+    }
+    cr_assert_leq(moves, BUFFERS * 5);
+}
+
 Test(large_move, a_kernel_that_refuses_loses_nothing)
 {
     for (size_t after = 0; after < 6; after++) {
