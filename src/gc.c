@@ -8,7 +8,8 @@
  * every slab alive.
  *
  * Nobody calls malloc in a process that idles. Once the program itself has a second thread, preload/ gives it one of
- * ours, asleep in gc_tend until there is something to give back or a signal wishes for it.
+ * ours, asleep in gc_tend until there is something to give back or a signal wishes for it; a program with one thread
+ * gets it when much is spare, and for as long as there is something to give.
  *
  * What a sleeping thread's cache holds stays: nobody but its thread may touch it, which might be anywhere in malloc's hot
  * path. To know that it is not takes a flag that the path sets and clears, two stores: 4.5 % of the time over eight
@@ -24,10 +25,20 @@
 #include "large.h"
 #include "lock.h"
 #include "region.h"
+#include "thin.h"
 #include "thread.h"
 
+#include <errno.h>
 #include <semaphore.h>
 #include <time.h>
+
+/* Who looks after spare memory. */
+enum watch {
+    WATCH_NONE,   /* no helper, and none is to be made; or it is awake */
+    WATCH_DOZING, /* the helper sleeps until the bell rings */
+    WATCH_VACANT, /* no helper: if much is spare, one is wanted */
+    WATCH_WANTED
+};
 
 static struct {
     struct lock lock;
@@ -36,7 +47,10 @@ static struct {
     uint32_t turn;   /* collections begun */
     uint32_t recall; /* how often the threads were asked to drain their caches */
     bool wished;     /* gc_request */
-    bool dozing;     /* the helper sleeps until the bell rings */
+    enum watch watch;
+    bool dismissed;  /* the helper is to go */
+    size_t enough;   /* the helper is called for more than these spare bytes */
+    size_t loose;    /* bytes in depots and slabs that the last collection left */
     size_t stubborn; /* spare bytes that a whole collection could not give back */
     sem_t bell;      /* all zeroes is a semaphore at 0, in glibc */
 } gc = {.lock = LOCK_INITIALIZER(LOCK_GC), .done = PTHREAD_COND_INITIALIZER};
@@ -60,6 +74,7 @@ static void report_bad(const struct pool_news *news)
 
 void gc_news(struct pool_news *news)
 {
+    bool more = !list_empty(&news->surplus);
     while (!list_empty(&news->surplus)) {
         struct list *l = news->surplus.next;
         list_remove(l);
@@ -67,7 +82,7 @@ void gc_news(struct pool_news *news)
     }
     if (unlikely(news->bad_count > 0))
         report_bad(news);
-    if (unlikely(READ_ONCE(gc.dozing)))
+    if (unlikely(more))
         gc_spare();
     pool_news_init(news);
 }
@@ -92,6 +107,17 @@ void gc_recall(void)
     thread_recall();
 }
 
+/* Free blocks in depots and slabs. */
+static size_t loose_bytes(void)
+{
+    size_t bytes = 0;
+    EACH_CLASS (c) {
+        uint64_t allocated = READ_ONCE(pools[c].allocated), used = READ_ONCE(pools[c].used);
+        bytes += allocated > used ? (allocated - used) * class_table[c].size : 0;
+    }
+    return bytes;
+}
+
 static size_t collect(void)
 {
     struct pool_news news;
@@ -105,6 +131,9 @@ static size_t collect(void)
     drain(cache);
     large_purge();
     size_t bytes = region_purge(0);
+    EACH_CLASS (c)
+        bytes += thin_pool(&pools[c]);
+    WRITE_ONCE(gc.loose, loose_bytes());
     if (region.room != SIZE_MAX)
         region_shrink();
     return bytes;
@@ -158,8 +187,10 @@ void gc_request(void)
 /* ---- the helper thread ------------------------------------------------------------------------------ */
 
 enum {
-    TICK = 200,      /* ms: region_tidy's period */
-    TICKS_AWAKE = 10 /* after the last bell */
+    TICK = 200,              /* ms: region_tidy's period */
+    TICKS_AWAKE = 10,        /* after the last bell */
+    LOOSE_MIN = 1024 * 1024, /* bytes of free blocks that are worth a collection */
+    WANTED_AT = 8192 * 1024  /* spare bytes that are worth a thread */
 };
 
 static size_t spare_bytes(void)
@@ -171,9 +202,22 @@ static size_t spare_bytes(void)
     return region.dirty + (large.held > large.bytes ? large.held - large.bytes : 0);
 }
 
-static bool much_is_spare(void)
+/* Free blocks, in bytes, that came to those which the last collection could not give back. The fewest that there were
+   since are what count. */
+static size_t loosened(void)
 {
-    return spare_bytes() > READ_ONCE(gc.stubborn);
+    size_t now = loose_bytes(), left = READ_ONCE(gc.loose);
+    if (now < left)
+        WRITE_ONCE(gc.loose, now);
+    return now > left ? now - left : 0;
+}
+
+/* More than `enough`, and what can't be given back? Free blocks may pin each other's slabs: of 60 MB of small ones that
+   were freed at random, the last 2776 that caches and the depot held kept nine tenths of the slabs. */
+static bool is_spare(size_t enough)
+{
+    return spare_bytes() > READ_ONCE(gc.stubborn) + enough ||
+           loosened() > (enough < LOOSE_MIN ? LOOSE_MIN : enough);
 }
 
 /* Everything that can be given back. What then remains (mlockall: the kernel keeps locked pages) is not tried again
@@ -185,32 +229,62 @@ static void give_all(void)
         WRITE_ONCE(gc.stubborn, left);
 }
 
+static bool move_watch(enum watch from, enum watch to)
+{
+    return __atomic_compare_exchange_n(&gc.watch, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
 void gc_spare(void)
 {
-    if (__atomic_load_n(&gc.dozing, __ATOMIC_SEQ_CST) && much_is_spare() &&
-        __atomic_exchange_n(&gc.dozing, false, __ATOMIC_SEQ_CST))
+    enum watch watch = __atomic_load_n(&gc.watch, __ATOMIC_SEQ_CST);
+    if (watch == WATCH_DOZING && is_spare(READ_ONCE(gc.enough)) && move_watch(WATCH_DOZING, WATCH_NONE))
         sem_post(&gc.bell);
+    if (watch == WATCH_VACANT && is_spare(WANTED_AT))
+        move_watch(WATCH_VACANT, WATCH_WANTED);
 }
 
-/* Until the bell. What became spare just before `dozing` was set rang no bell: hence the look in between. */
-static void doze(void)
+void gc_advertise(void)
 {
-    __atomic_store_n(&gc.dozing, true, __ATOMIC_SEQ_CST);
-    if (!much_is_spare())
-        while (sem_wait(&gc.bell) != 0)
-            continue; /* EINTR: a debugger's doing, the helper takes no signals */
-    __atomic_store_n(&gc.dozing, false, __ATOMIC_SEQ_CST);
+    WRITE_ONCE(gc.dismissed, false);
+    __atomic_store_n(&gc.watch, WATCH_VACANT, __ATOMIC_SEQ_CST);
 }
 
-/* A tick, or less if the bell rings; true if it did. */
-static bool nap(void)
+bool gc_wants_helper(void)
+{
+    return READ_ONCE(gc.watch) == WATCH_WANTED;
+}
+
+void gc_dismiss(void)
+{
+    WRITE_ONCE(gc.dismissed, true);
+    sem_post(&gc.bell);
+}
+
+/* Waits for the bell, `ms` at the most; true if it rang. EINTR is a debugger's doing: the helper takes no signals. */
+static bool bell_within(unsigned ms)
 {
     struct timespec until;
+    int result;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK * 1000000L;
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
-    return sem_clockwait(&gc.bell, CLOCK_MONOTONIC, &until) == 0;
+    do
+        result = ms == GC_FOREVER ? sem_wait(&gc.bell) : sem_clockwait(&gc.bell, CLOCK_MONOTONIC, &until);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+/* Until the bell; false if it did not ring. What became spare just before this was written down rang no bell: hence the
+   look in between. */
+static bool doze(unsigned patience, size_t enough)
+{
+    WRITE_ONCE(gc.enough, enough);
+    __atomic_store_n(&gc.watch, WATCH_DOZING, __ATOMIC_SEQ_CST);
+    bool called = is_spare(enough) || bell_within(patience);
+    __atomic_store_n(&gc.watch, WATCH_NONE, __ATOMIC_SEQ_CST);
+    return called;
 }
 
 /* What changes whenever blocks pass between threads and pools. */
@@ -228,20 +302,24 @@ static uint64_t activity(void)
  * While a program works, what lies spare for a few ticks goes; when nothing has moved for a tick, all goes, depots
  * included, and the threads are asked for what their caches hold when they next come by.
  */
-void gc_tend(void)
+bool gc_tend(unsigned patience, size_t enough)
 {
-    doze();
+    if (!doze(patience, enough))
+        return false;
     WRITE_ONCE(gc.stubborn, 0);
     uint64_t before = activity();
-    for (int ticks = 0; ticks < TICKS_AWAKE && (much_is_spare() || READ_ONCE(gc.wished)); ticks++) {
+    for (int ticks = 0; ticks < TICKS_AWAKE && !READ_ONCE(gc.dismissed); ticks++) {
+        if (!is_spare(enough) && !READ_ONCE(gc.wished))
+            break;
         gc_attend(NULL);
-        bool rung = nap();
+        bool rung = bell_within(TICK);
         uint64_t now = activity();
         if (!rung && now == before)
             give_all();
         ticks = rung ? 0 : ticks;
         before = now;
     }
+    return !READ_ONCE(gc.dismissed);
 }
 
 /* ---- everybody's part ------------------------------------------------------------------------------- */
@@ -274,6 +352,7 @@ void gc_reset_lock(void)
     lock_init(&gc.lock, LOCK_GC, 0);
     gc.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     gc.running = false;
-    gc.dozing = false;
+    gc.watch = WATCH_NONE;
+    gc.dismissed = false;
     sem_init(&gc.bell, 0, 0);
 }

@@ -83,6 +83,7 @@ static void expect_defaults(void)
     cr_expect_not(options.show);
     cr_expect_not(options.help);
     cr_expect_eq(options.misuse, MISUSE_WARN);
+    cr_expect_eq(options.helper, HELPER_AUTO);
     cr_expect_eq(options.debug.words, 0);
     cr_expect_eq(options.debug.fail_percent, 1);
     cr_expect_eq(options.debug.poison, 0x50);
@@ -174,6 +175,10 @@ Test(options, good_values_as_shown)
         {"TARN_MISUSE=ignore", NULL},
         {"TARN_MISUSE=warn", NULL},
         {"TARN_MISUSE=Abort", "abort"},
+        {"TARN_HELPER=0", NULL},
+        {"TARN_HELPER=Threads", "threads"},
+        {"TARN_HELPER=auto", NULL},
+        {"TARN_HELPER=1", "auto"},
         {"TARN_GC=0", NULL},
         {"TARN_SHOW=1", NULL},
         {"TARN_HELP=1", NULL},
@@ -196,7 +201,7 @@ Test(options, values_arrive_in_their_fields)
 {
     cr_expect(START("TARN_CACHE=2k", "TARN_MAX_POOLED=1k", "TARN_LIMIT=3G", "TARN_MINAVAIL=64:1000,1k:2",
                     "TARN_SIGNAL=SIGRTMIN+1", "TARN_DUMP=/tmp/d", "TARN_STATS_AT_EXIT=1", "TARN_MISUSE=abort",
-                    "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1", "TARN_POOLS=byname 3"));
+                    "TARN_HELPER=threads", "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1", "TARN_POOLS=byname 3"));
     cr_expect_str_eq(printed(), "");
     cr_expect_str_eq(options.pools, "byname 3");
     cr_expect_eq(options.cache, 2048);
@@ -213,6 +218,7 @@ Test(options, values_arrive_in_their_fields)
     cr_expect_str_eq(options.dump_path, "/tmp/d");
     cr_expect(options.stats_at_exit);
     cr_expect_eq(options.misuse, MISUSE_ABORT);
+    cr_expect_eq(options.helper, HELPER_THREADS);
     cr_expect_not(options.gc);
     cr_expect(options.show);
     cr_expect(options.help);
@@ -243,6 +249,7 @@ Test(options, classes_are_the_biggest_number_and_the_biggest_size)
 #define DUMP_ACCEPTS   "a descriptor's number, or a file's path (%p is the pid, %% is %); using 2"
 #define POOLS_ACCEPTS  "byname, bysize or byusage, match=PREFIX, detailed, a number of lines; using bysize"
 #define MISUSE_ACCEPTS "ignore, warn or abort; using warn"
+#define HELPER_ACCEPTS "0, threads, auto, or 1 for auto; using auto"
 
 Test(options, bad_values)
 {
@@ -352,6 +359,9 @@ Test(options, bad_values)
         {"TARN_MISUSE=war", MISUSE_ACCEPTS},
         {"TARN_MISUSE=warning", MISUSE_ACCEPTS},
         {"TARN_MISUSE=1", MISUSE_ACCEPTS},
+        {"TARN_HELPER=2", HELPER_ACCEPTS},
+        {"TARN_HELPER=", HELPER_ACCEPTS},
+        {"TARN_HELPER=thread", HELPER_ACCEPTS},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
         char expected[500];
@@ -798,7 +808,7 @@ Test(options, show)
                                 "  TARN_MISUSE         warn\n"
                                 "  TARN_DEBUG          none\n"
                                 "  TARN_GC             1\n"
-                                "  TARN_HELPER         1\n"
+                                "  TARN_HELPER         auto\n"
                                 "  TARN_STRICT         0\n"
                                 "  TARN_SHOW           0\n"
                                 "  TARN_HELP           0\n");
