@@ -27,11 +27,20 @@ void gc_request(void);
    up. Cheap when there is nothing to do. */
 void gc_attend(struct cache *cache);
 
-/* The helper thread's work, to be called again and again: sleeps until there is spare memory, or a wish, and sees to
-   it for a while. Not for a thread that the program knows of. */
-void gc_tend(void);
+/* The helper thread's work, to be called again and again: sleeps until more than `enough` bytes are spare, or there is a
+   wish, `patience` ms at the most, and sees to it for a while. False: nothing came up, or it was dismissed. Not for a
+   thread that the program knows of. */
+enum { GC_FOREVER = 0 };
+bool gc_tend(unsigned patience, size_t enough);
 
-/* Tells the helper thread, if it sleeps, that there may be spare memory: after a large block was freed. */
+/* From now on there is no helper, and gc_wants_helper tells when one would be worth its making. */
+void gc_advertise(void);
+bool gc_wants_helper(void);
+
+/* The helper is to go: gc_tend returns as soon as it can. */
+void gc_dismiss(void);
+
+/* There may be more spare memory now, after a large block was freed: tells the helper thread, if it sleeps. */
 void gc_spare(void);
 
 /* Acts on what a pool found out: releases slabs, reports bad pointers. */

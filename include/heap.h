@@ -24,6 +24,9 @@
 /* Starts tarn: settings, classes, region, pools. Once; called by the first miss, or by preload's constructor. */
 void heap_start(void);
 
+/* From now on `call` is called when the last thread that has a cache ends. */
+void heap_on_last_thread(void (*call)(void));
+
 void *heap_alloc_slow(size_t n);
 void heap_free_slow(void *p, const char *call);
 

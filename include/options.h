@@ -36,6 +36,8 @@ enum debug_word {
                   DEBUG_UAF | DEBUG_BACKUP
 };
 
+enum helper { HELPER_NONE, HELPER_THREADS, HELPER_AUTO };
+
 struct options {
     uint32_t classes[CLASS_POOLS]; /* bytes, ascending, classes_count of them; none: the default */
     unsigned classes_count;
@@ -51,8 +53,9 @@ struct options {
     bool signal_named;   /* the user named it: take it even where it is ignored */
     int dump_fd;         /* -1: dump_path */
     char dump_path[512]; /* as written, with %p */
-    bool stats_at_exit, gc, helper, strict, show, help;
+    bool stats_at_exit, gc, strict, show, help;
     enum misuse misuse;
+    enum helper helper;
     struct {
         unsigned words;       /* of enum debug_word */
         uint8_t fail_percent; /* of DEBUG_FAIL */

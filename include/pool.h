@@ -153,6 +153,13 @@ uint64_t pool_unused(struct pool *p);
  */
 void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news);
 
+/*
+ * The pool's next slab, if it is partly in use, at most by half, and blocks came back since it was looked at last: all
+ * its free blocks are out then, `held` says which, until pool_restore puts them back. NULL: not this one.
+ */
+struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX]);
+void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX]);
+
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);
 

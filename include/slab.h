@@ -28,7 +28,8 @@ struct slab {
     uint16_t blocks;    /* blocks in all: the class's, or fewer where the pool's limit said so */
     uint8_t pool;       /* class id */
     uint8_t word;       /* search starts here: 64 words at the most */
-    uint32_t units : 8; /* of the region */
+    uint32_t units : 7; /* of the region */
+    uint32_t thin : 1;  /* no block came back since its free blocks were last looked at for whole pages */
     uint32_t
         serial : 24; /* of the slabs that were ever described: how many there were before, while it lasts */
     uint64_t only_word;
@@ -67,6 +68,12 @@ INLINE enum slab_verdict slab_give(struct slab *s, void *block)
     slab_give_run(s, &block, 1, &verdict);
     return verdict;
 }
+
+enum { SLAB_WORDS_MAX = 64 };
+
+/* Takes all the free blocks out, into a bitmap, and puts them back; each returns how many there were. */
+unsigned slab_withdraw(struct slab *s, uint64_t held[SLAB_WORDS_MAX]);
+unsigned slab_restore(struct slab *s, const uint64_t held[SLAB_WORDS_MAX]);
 
 /* Where the block that contains `p` (inside the slab) starts; NULL in the tail behind the last block. */
 void *slab_block_of(const struct slab *s, const void *p);

@@ -10,7 +10,9 @@
 #define TARN_FAMILY_H
 
 #include "debug.h"
+#include "gc.h"
 #include "heap.h"
+#include "helper.h"
 
 #include <errno.h>
 
@@ -34,6 +36,16 @@ INLINE void *family_answer(void *block, int errno_before)
 {
     errno = block ? errno_before : ENOMEM;
     return block;
+}
+
+/* A free that took the slow path, in the name of `call`. */
+INLINE void family_free(void *p, const char *call)
+{
+    int before = errno;
+    heap_free_slow(p, call);
+    if (unlikely(gc_wants_helper()))
+        helper_hire();
+    errno = before;
 }
 
 #endif

@@ -1,16 +1,24 @@
 /*
- * helper: a thread of ours, in a program that has threads.
+ * helper: a thread of ours that gives memory back while the program calls nothing.
  *
  * Owns:       the one thread of tarn's, and pthread_create, which tells us that the program has made one.
- * Promises:   a program with one thread keeps one; ours takes no signal, sleeps while there is nothing to do, and
- *             holds nothing that a fork's child would miss.
- * Guarded by: an atomic flag.
- * Never:      is made from inside malloc: the loader or libpthread may hold locks there.
+ * Promises:   a program with threads has it for as long as it has them, a program with one only while there is much to
+ *             give back, and a second longer; it takes no signal, and holds nothing that a fork's child would miss; the
+ *             process ends with its last own thread.
+ * Guarded by: an atomic state.
+ * Never:      is made where the loader or libpthread may hold a lock: not before the program starts, not in a call of
+ *             libc's; nor in a child of vfork, whose memory is the parent's.
  */
 #ifndef TARN_PRELOAD_HELPER_H
 #define TARN_PRELOAD_HELPER_H
 
-/* In a fork's child, which does not have the thread: the next pthread_create makes it a new one. */
+/* Once the program may have threads; with TARN_HELPER=auto. */
+void helper_start(void);
+
+/* In a fork's child, which does not have the thread. */
 void helper_forget(void);
+
+/* Makes one, if that is safe here: where gc_wants_helper, after a free of the program's, with no lock held. */
+void helper_hire(void);
 
 #endif

@@ -33,9 +33,7 @@ EXPORT void *malloc(size_t n)
 COLD static void free_missed(void *p)
 {
     family_called();
-    int before = errno;
-    heap_free_slow(p, "free");
-    errno = before;
+    family_free(p, "free");
 }
 
 EXPORT void free(void *p)

@@ -101,9 +101,7 @@ EXPORT NOINLINE void *_ZnwmSt11align_val_t(size_t n, size_t align)
 COLD static void delete_missed(void *p)
 {
     family_called();
-    int before = errno;
-    heap_free_slow(p, "delete");
-    errno = before;
+    family_free(p, "delete");
 }
 
 /* delete(p) */

@@ -60,6 +60,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     if (environ == NULL) /* libc's constructor sets it, to the same */
         environ = environment;
     heap_start();
+    helper_start();
     pthread_atfork(fork_prepare, fork_parent, after_fork);
     if (options.misuse == MISUSE_ABORT)
         trace_start();

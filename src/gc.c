@@ -8,7 +8,8 @@
  * every slab alive.
  *
  * Nobody calls malloc in a process that idles. Once the program itself has a second thread, preload/ gives it one of
- * ours, asleep in gc_tend until there is something to give back or a signal wishes for it.
+ * ours, asleep in gc_tend until there is something to give back or a signal wishes for it; a program with one thread
+ * gets it when much is spare, and for as long as there is something to give.
  *
  * What a sleeping thread's cache holds goes too, though nobody but its thread may touch it, and that might be anywhere in
  * malloc's hot path: restart.h makes sure that it is not (1000 threads that allocated a bit of everything and went to
@@ -24,18 +25,31 @@
 #include "large.h"
 #include "lock.h"
 #include "region.h"
+#include "thin.h"
 #include "thread.h"
 
+#include <errno.h>
 #include <semaphore.h>
 #include <time.h>
+
+/* Who looks after spare memory. */
+enum watch {
+    WATCH_NONE,   /* no helper, and none is to be made; or it is awake */
+    WATCH_DOZING, /* the helper sleeps until the bell rings */
+    WATCH_VACANT, /* no helper: if much is spare, one is wanted */
+    WATCH_WANTED
+};
 
 static struct {
     struct lock lock;
     pthread_cond_t done;
     bool running;
-    uint32_t turn;   /* collections begun */
-    bool wished;     /* gc_request */
-    bool dozing;     /* the helper sleeps until the bell rings */
+    uint32_t turn; /* collections begun */
+    bool wished;   /* gc_request */
+    enum watch watch;
+    bool dismissed;  /* the helper is to go */
+    size_t enough;   /* the helper is called for more than these spare bytes */
+    size_t loose;    /* bytes in depots and slabs that the last collection left */
     size_t stubborn; /* spare bytes that a whole collection could not give back */
     sem_t bell;      /* all zeroes is a semaphore at 0, in glibc */
 } gc = {.lock = LOCK_INITIALIZER(LOCK_GC), .done = PTHREAD_COND_INITIALIZER};
@@ -59,6 +73,7 @@ static void report_bad(const struct pool_news *news)
 
 void gc_news(struct pool_news *news)
 {
+    bool more = !list_empty(&news->surplus);
     while (!list_empty(&news->surplus)) {
         struct list *l = news->surplus.next;
         list_remove(l);
@@ -66,7 +81,7 @@ void gc_news(struct pool_news *news)
     }
     if (unlikely(news->bad_count > 0))
         report_bad(news);
-    if (unlikely(READ_ONCE(gc.dozing)))
+    if (unlikely(more))
         gc_spare();
     pool_news_init(news);
 }
@@ -85,6 +100,17 @@ static void drain(struct cache *cache)
     }
 }
 
+/* Free blocks in depots and slabs. */
+static size_t loose_bytes(void)
+{
+    size_t bytes = 0;
+    EACH_CLASS (c) {
+        uint64_t allocated = READ_ONCE(pools[c].allocated), used = READ_ONCE(pools[c].used);
+        bytes += allocated > used ? (allocated - used) * class_table[c].size : 0;
+    }
+    return bytes;
+}
+
 static size_t collect(void)
 {
     struct pool_news news;
@@ -99,6 +125,9 @@ static size_t collect(void)
     drain(cache);
     large_purge();
     size_t bytes = region_purge(0);
+    EACH_CLASS (c)
+        bytes += thin_pool(&pools[c]);
+    WRITE_ONCE(gc.loose, loose_bytes());
     if (region.room != SIZE_MAX)
         region_shrink();
     return bytes;
@@ -154,7 +183,9 @@ void gc_request(void)
 enum {
     TICK = 200,       /* ms: region_tidy's period */
     TICKS_AWAKE = 10, /* after the last bell */
-    TICKS_IDLE = 5    /* so long a thread is on no slow path whose cache is emptied though others work */
+    TICKS_IDLE = 5,   /* so long a thread is on no slow path whose cache is emptied though others work */
+    LOOSE_MIN = 1024 * 1024, /* bytes of free blocks that are worth a collection */
+    WANTED_AT = 8192 * 1024  /* spare bytes that are worth a thread */
 };
 
 static size_t spare_bytes(void)
@@ -166,9 +197,22 @@ static size_t spare_bytes(void)
     return region.dirty + (large.held > large.bytes ? large.held - large.bytes : 0);
 }
 
-static bool much_is_spare(void)
+/* Free blocks, in bytes, that came to those which the last collection could not give back. The fewest that there were
+   since are what count. */
+static size_t loosened(void)
 {
-    return spare_bytes() > READ_ONCE(gc.stubborn);
+    size_t now = loose_bytes(), left = READ_ONCE(gc.loose);
+    if (now < left)
+        WRITE_ONCE(gc.loose, now);
+    return now > left ? now - left : 0;
+}
+
+/* More than `enough`, and what can't be given back? Free blocks may pin each other's slabs: of 60 MB of small ones that
+   were freed at random, the last 2776 that caches and the depot held kept nine tenths of the slabs. */
+static bool is_spare(size_t enough)
+{
+    return spare_bytes() > READ_ONCE(gc.stubborn) + enough ||
+           loosened() > (enough < LOOSE_MIN ? LOOSE_MIN : enough);
 }
 
 /* Everything that can be given back. What then remains (mlockall: the kernel keeps locked pages) is not tried again
@@ -180,37 +224,68 @@ static void give_all(void)
         WRITE_ONCE(gc.stubborn, left);
 }
 
-static void ring(void)
+static bool move_watch(enum watch from, enum watch to)
 {
-    if (__atomic_exchange_n(&gc.dozing, false, __ATOMIC_SEQ_CST))
+    return __atomic_compare_exchange_n(&gc.watch, &from, to, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+
+static void wake(void)
+{
+    if (move_watch(WATCH_DOZING, WATCH_NONE))
         sem_post(&gc.bell);
 }
 
 void gc_spare(void)
 {
-    if (__atomic_load_n(&gc.dozing, __ATOMIC_SEQ_CST) && much_is_spare())
-        ring();
+    enum watch watch = __atomic_load_n(&gc.watch, __ATOMIC_SEQ_CST);
+    if (watch == WATCH_DOZING && is_spare(READ_ONCE(gc.enough)))
+        wake();
+    if (watch == WATCH_VACANT && is_spare(WANTED_AT))
+        move_watch(WATCH_VACANT, WATCH_WANTED);
 }
 
-/* Until the bell. What became spare just before `dozing` was set rang no bell: hence the look in between. */
-static void doze(void)
+void gc_advertise(void)
 {
-    __atomic_store_n(&gc.dozing, true, __ATOMIC_SEQ_CST);
-    if (!much_is_spare())
-        while (sem_wait(&gc.bell) != 0)
-            continue; /* EINTR: a debugger's doing, the helper takes no signals */
-    __atomic_store_n(&gc.dozing, false, __ATOMIC_SEQ_CST);
+    WRITE_ONCE(gc.dismissed, false);
+    __atomic_store_n(&gc.watch, WATCH_VACANT, __ATOMIC_SEQ_CST);
 }
 
-/* A tick, or less if the bell rings; true if it did. */
-static bool nap(void)
+bool gc_wants_helper(void)
+{
+    return READ_ONCE(gc.watch) == WATCH_WANTED;
+}
+
+void gc_dismiss(void)
+{
+    WRITE_ONCE(gc.dismissed, true);
+    sem_post(&gc.bell);
+}
+
+/* Waits for the bell, `ms` at the most; true if it rang. EINTR is a debugger's doing: the helper takes no signals. */
+static bool bell_within(unsigned ms)
 {
     struct timespec until;
+    int result;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += TICK * 1000000L;
+    until.tv_sec += ms / 1000;
+    until.tv_nsec += ms % 1000 * 1000000L;
     until.tv_sec += until.tv_nsec / 1000000000L;
     until.tv_nsec %= 1000000000L;
-    return sem_clockwait(&gc.bell, CLOCK_MONOTONIC, &until) == 0;
+    do
+        result = ms == GC_FOREVER ? sem_wait(&gc.bell) : sem_clockwait(&gc.bell, CLOCK_MONOTONIC, &until);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+/* Until the bell; false if it did not ring. What became spare just before this was written down rang no bell: hence the
+   look in between. */
+static bool doze(unsigned patience, size_t enough)
+{
+    WRITE_ONCE(gc.enough, enough);
+    __atomic_store_n(&gc.watch, WATCH_DOZING, __ATOMIC_SEQ_CST);
+    bool called = is_spare(enough) || bell_within(patience);
+    __atomic_store_n(&gc.watch, WATCH_NONE, __ATOMIC_SEQ_CST);
+    return called;
 }
 
 /* What changes whenever blocks pass between threads and pools. */
@@ -224,9 +299,10 @@ static uint64_t activity(void)
     return sum;
 }
 
-static bool anything_to_do(void)
+/* A helper that stays looks after the threads' caches as well. */
+static bool anything_to_do(size_t enough)
 {
-    return much_is_spare() || READ_ONCE(gc.wished) || thread_others_hold();
+    return is_spare(enough) || READ_ONCE(gc.wished) || (enough == 0 && thread_others_hold());
 }
 
 static void empty_idle(void)
@@ -242,14 +318,17 @@ static void empty_idle(void)
  * While a program works, what lies spare for a few ticks goes; when nothing has moved for a tick, all goes, depots
  * included, and the threads are asked for what their caches hold when they next come by.
  */
-void gc_tend(void)
+bool gc_tend(unsigned patience, size_t enough)
 {
-    doze();
+    if (!doze(patience, enough))
+        return false;
     WRITE_ONCE(gc.stubborn, 0);
     uint64_t before = activity();
-    for (int ticks = 0; ticks < TICKS_AWAKE && anything_to_do(); ticks++) {
+    for (int ticks = 0; ticks < TICKS_AWAKE && !READ_ONCE(gc.dismissed); ticks++) {
+        if (!anything_to_do(enough))
+            break;
         gc_attend(NULL);
-        bool rung = nap();
+        bool rung = bell_within(TICK);
         uint64_t now = activity();
         if (!rung && now == before)
             give_all();
@@ -258,14 +337,15 @@ void gc_tend(void)
         ticks = rung ? 0 : ticks;
         before = now;
     }
+    return !READ_ONCE(gc.dismissed);
 }
 
 /* ---- everybody's part ------------------------------------------------------------------------------- */
 
 void gc_attend(struct cache *cache)
 {
-    if (unlikely(READ_ONCE(gc.dozing)))
-        ring();
+    if (unlikely(READ_ONCE(gc.watch) == WATCH_DOZING) && READ_ONCE(gc.enough) == 0)
+        wake();
     if (unlikely(READ_ONCE(gc.wished)))
         gc_run();
     if (unlikely(region_untidy()))
@@ -290,6 +370,7 @@ void gc_reset_lock(void)
     lock_init(&gc.lock, LOCK_GC, 0);
     gc.done = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
     gc.running = false;
-    gc.dozing = false;
+    gc.watch = WATCH_NONE;
+    gc.dismissed = false;
     sem_init(&gc.bell, 0, 0);
 }

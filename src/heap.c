@@ -27,12 +27,21 @@
 
 /* ---- start and end ---------------------------------------------------------------------------------- */
 
+static void (*last_thread)(void);
+
+void heap_on_last_thread(void (*call)(void))
+{
+    last_thread = call;
+}
+
 static void end_thread(void *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
     thread_end(cache, &news);
     gc_news(&news);
+    if (thread_count() == 0 && last_thread != NULL)
+        last_thread();
 }
 
 static bool started;

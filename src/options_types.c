@@ -302,15 +302,35 @@ static void print_target(const struct row *row, struct out *o)
 static const char *const misuse_words[] = {
     [MISUSE_IGNORE] = "ignore", [MISUSE_WARN] = "warn", [MISUSE_ABORT] = "abort"};
 
+static const char *const helper_words[] = {
+    [HELPER_NONE] = "0", [HELPER_THREADS] = "threads", [HELPER_AUTO] = "auto"};
+
+/* Which of the words; `count`: none. */
+static unsigned parse_word(const char *text, const char *const *words, unsigned count)
+{
+    unsigned i = 0;
+    while (i < count && !is_word(text, words[i]))
+        i++;
+    return i;
+}
+
 static bool parse_misuse(const struct row *row, const char *text)
 {
     enum misuse *misuse = field_of(row);
-    for (unsigned i = 0; i < ARRAY_LENGTH(misuse_words); i++)
-        if (is_word(text, misuse_words[i])) {
-            *misuse = i;
-            return true;
-        }
-    return false;
+    *misuse = parse_word(text, misuse_words, ARRAY_LENGTH(misuse_words));
+    return *misuse < ARRAY_LENGTH(misuse_words);
+}
+
+static bool parse_helper(const struct row *row, const char *text)
+{
+    enum helper *helper = field_of(row);
+    *helper = is_word(text, "1") ? HELPER_AUTO : parse_word(text, helper_words, ARRAY_LENGTH(helper_words));
+    return *helper < ARRAY_LENGTH(helper_words);
+}
+
+static void print_helper(const struct row *row, struct out *o)
+{
+    out_print(o, "%s", helper_words[*(enum helper *)field_of(row)]);
 }
 
 static void print_misuse(const struct row *row, struct out *o)
@@ -342,6 +362,7 @@ const struct type_verbs option_types[] = {
     [TYPE_SIGNAL] = {parse_signal, print_signal},
     [TYPE_TARGET] = {parse_target, print_target},
     [TYPE_MISUSE] = {parse_misuse, print_misuse},
+    [TYPE_HELPER] = {parse_helper, print_helper},
     [TYPE_WORDS] = {options_parse_words, options_print_words},
     [TYPE_QUERY] = {parse_query, print_query},
 };

@@ -18,6 +18,7 @@ enum type {
     TYPE_SIGNAL,
     TYPE_TARGET,
     TYPE_MISUSE,
+    TYPE_HELPER,
     TYPE_WORDS,
     TYPE_QUERY
 };

@@ -355,6 +355,36 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
     delete_magazines(spares);
 }
 
+/* Filed last, a slab comes up again when all the others have: who calls as often as there are slabs has seen each. */
+struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
+{
+    struct slab *s = NULL;
+    lock_acquire(&p->lock);
+    if (!list_empty(&p->partial)) {
+        struct list *l = p->partial.next;
+        list_remove(l);
+        s = container_of(l, struct slab, link);
+        if (s->thin || s->used > s->blocks / 2) {
+            list_append(&p->partial, l);
+            s = NULL;
+        } else {
+            s->thin = true;
+            count_used_locked(p, slab_withdraw(s, held));
+        }
+    }
+    lock_release(&p->lock);
+    return s;
+}
+
+void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX])
+{
+    lock_acquire(&p->lock);
+    unsigned n = slab_restore(s, held);
+    file_slab_locked(p, s, n);
+    count_used_locked(p, -(int64_t)n);
+    lock_release(&p->lock);
+}
+
 void pool_fail(struct pool *p)
 {
     lock_acquire(&p->lock);

@@ -17,7 +17,8 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
     s->size = c->size;
     s->pool = (uint8_t)pool;
     s->word = 0;
-    s->units = (uint8_t)c->units;
+    s->units = c->units & (SLAB_UNITS_MAX * 2 - 1);
+    s->thin = false;
     s->serial = __atomic_fetch_add(&serials, 1, __ATOMIC_RELAXED) & 0xffffff;
     size_t words = slab_words(c->blocks);
     for (size_t w = 0; w < words; w++)
@@ -110,8 +111,33 @@ unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum sla
     row[word] = bits;
     s->word = (uint8_t)lowest;
     unsigned good = (unsigned)(block - blocks);
+    s->thin = false;
     s->used -= good;
     return good;
+}
+
+unsigned slab_withdraw(struct slab *s, uint64_t held[SLAB_WORDS_MAX])
+{
+    unsigned count = s->blocks - s->used;
+    for (size_t w = 0; w < slab_words(s->blocks); w++) {
+        held[w] = s->bits[w];
+        s->bits[w] = 0;
+    }
+    s->used = s->blocks;
+    return count;
+}
+
+unsigned slab_restore(struct slab *s, const uint64_t held[SLAB_WORDS_MAX])
+{
+    unsigned count = 0;
+    for (size_t w = slab_words(s->blocks); w-- > 0;) {
+        s->bits[w] |= held[w];
+        count += (unsigned)popcount(held[w]);
+        if (held[w] != 0 && w < s->word)
+            s->word = (uint8_t)w;
+    }
+    s->used -= count;
+    return count;
 }
 
 void *slab_block_of(const struct slab *s, const void *p)

@@ -47,6 +47,7 @@ static inline void expect_defaults(void)
     cr_expect_not(options.show);
     cr_expect_not(options.help);
     cr_expect_eq(options.misuse, MISUSE_WARN);
+    cr_expect_eq(options.helper, HELPER_AUTO);
     cr_expect_eq(options.debug.words, 0);
     cr_expect_eq(options.debug.fail_percent, 1);
     cr_expect_eq(options.debug.poison, 0x50);

@@ -273,7 +273,7 @@ Test(gc, an_allocation_that_fails_meanwhile_waits_and_then_succeeds)
 
 static void *tend(void *unused)
 {
-    gc_tend();
+    gc_tend(GC_FOREVER, 0);
     return unused;
 }
 
@@ -310,7 +310,7 @@ Test(gc, the_helper_serves_a_wish, .timeout = 20)
 static void *tend_for_ever(void *unused)
 {
     for (;;)
-        gc_tend();
+        gc_tend(GC_FOREVER, 0);
     return unused;
 }
 
@@ -329,6 +329,45 @@ Test(gc, the_helper_does_not_insist_on_what_the_kernel_refuses, .timeout = 20)
     cr_assert_gt(region_now().dirty, 0);
     sleep(1);
     cr_assert_eq(fake_refused(), refused);
+}
+
+/* Small blocks freed at random: what caches and the depot hold pins the slabs, so next to nothing is spare by itself. */
+Test(gc, a_helper_is_wanted_where_much_is_spare_or_loose)
+{
+    alloc_many();
+    free_many();
+    cr_assert_not(gc_wants_helper()); /* nobody is there to make it */
+    gc_run();
+    gc_advertise();
+    alloc_many();
+    cr_assert_not(gc_wants_helper());
+    for (int i = 0; i < MANY; i += 16)
+        heap_free(block[i], "free");
+    cr_assert_not(gc_wants_helper());
+    for (int i = 0; i < MANY; i++)
+        if (i % 16 != 0 && i % 127 != 0)
+            heap_free(block[i], "free");
+    cr_assert_lt(region_now().dirty, 8 << 20);
+    gc_spare();
+    cr_assert(gc_wants_helper());
+}
+
+/* A collection says how much of that can't be given back. */
+Test(gc, the_helper_goes_when_nothing_comes_up_or_it_is_dismissed)
+{
+    alloc_many();
+    for (int i = 0; i < MANY; i++)
+        if (i % 8 != 0)
+            heap_free(block[i], "free");
+    cr_assert(gc_tend(GC_FOREVER, 1 << 20));
+    cr_assert_not(gc_tend(1, 1 << 20));
+    gc_dismiss();
+    cr_assert_not(gc_tend(GC_FOREVER, 0));
+    gc_advertise();
+    heap_free(heap_alloc(1 << 24), "free");
+    cr_assert(gc_wants_helper());
+    cr_assert(gc_tend(GC_FOREVER, 1 << 20));
+    cr_assert_not(gc_wants_helper());
 }
 
 /* ---- news ---- */

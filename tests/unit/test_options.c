@@ -92,6 +92,10 @@ Test(options, good_values_as_shown)
         {"TARN_MISUSE=ignore", NULL},
         {"TARN_MISUSE=warn", NULL},
         {"TARN_MISUSE=Abort", "abort"},
+        {"TARN_HELPER=0", NULL},
+        {"TARN_HELPER=Threads", "threads"},
+        {"TARN_HELPER=auto", NULL},
+        {"TARN_HELPER=1", "auto"},
         {"TARN_GC=0", NULL},
         {"TARN_SHOW=1", NULL},
         {"TARN_HELP=1", NULL},
@@ -114,7 +118,7 @@ Test(options, values_arrive_in_their_fields)
 {
     cr_expect(START("TARN_CACHE=2k", "TARN_MAX_POOLED=1k", "TARN_LIMIT=3G", "TARN_MINAVAIL=64:1000,1k:2",
                     "TARN_SIGNAL=SIGRTMIN+1", "TARN_DUMP=/tmp/d", "TARN_STATS_AT_EXIT=1", "TARN_MISUSE=abort",
-                    "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1", "TARN_POOLS=byname 3"));
+                    "TARN_HELPER=threads", "TARN_GC=0", "TARN_SHOW=1", "TARN_HELP=1", "TARN_POOLS=byname 3"));
     cr_expect_str_eq(printed(), "");
     cr_expect_str_eq(options.pools, "byname 3");
     cr_expect_eq(options.cache, 2048);
@@ -131,6 +135,7 @@ Test(options, values_arrive_in_their_fields)
     cr_expect_str_eq(options.dump_path, "/tmp/d");
     cr_expect(options.stats_at_exit);
     cr_expect_eq(options.misuse, MISUSE_ABORT);
+    cr_expect_eq(options.helper, HELPER_THREADS);
     cr_expect_not(options.gc);
     cr_expect(options.show);
     cr_expect(options.help);
@@ -299,7 +304,7 @@ Test(options, show)
                                 "  TARN_MISUSE         warn\n"
                                 "  TARN_DEBUG          none\n"
                                 "  TARN_GC             1\n"
-                                "  TARN_HELPER         1\n"
+                                "  TARN_HELPER         auto\n"
                                 "  TARN_STRICT         0\n"
                                 "  TARN_SHOW           0\n"
                                 "  TARN_HELP           0\n");

@@ -34,6 +34,7 @@ TestSuite(options_refused, .init = catch_lines);
 #define DUMP_ACCEPTS   "a descriptor's number, or a file's path (%p is the pid, %% is %); using 2"
 #define POOLS_ACCEPTS  "byname, bysize or byusage, match=PREFIX, detailed, a number of lines; using bysize"
 #define MISUSE_ACCEPTS "ignore, warn or abort; using warn"
+#define HELPER_ACCEPTS "0, threads, auto, or 1 for auto; using auto"
 
 Test(options_refused, bad_values)
 {
@@ -143,6 +144,9 @@ Test(options_refused, bad_values)
         {"TARN_MISUSE=war", MISUSE_ACCEPTS},
         {"TARN_MISUSE=warning", MISUSE_ACCEPTS},
         {"TARN_MISUSE=1", MISUSE_ACCEPTS},
+        {"TARN_HELPER=2", HELPER_ACCEPTS},
+        {"TARN_HELPER=", HELPER_ACCEPTS},
+        {"TARN_HELPER=thread", HELPER_ACCEPTS},
     };
     for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
         char expected[500];

@@ -177,6 +177,28 @@ Test(slab, the_inside_of_a_block_is_refused)
     }
 }
 
+Test(slab, what_is_withdrawn_is_out_until_it_is_restored)
+{
+    uint64_t held[SLAB_WORDS_MAX];
+    unsigned all = slab.blocks;
+    cr_assert_eq(slab_take(&slab, out, 100), 100);
+    cr_assert_eq(slab_withdraw(&slab, held), all - 100);
+    slab_check(&slab);
+    cr_assert_eq(slab.used, all);
+    cr_assert_eq(slab_take(&slab, out, 1), 0);
+    slab.thin = true;
+    cr_assert_eq(slab_give(&slab, block(70)), SLAB_OK); /* meanwhile */
+    cr_assert_not(slab.thin);
+    cr_assert_eq(slab_give(&slab, block(100)),
+                 SLAB_OK); /* as a bad program would: it is held, so it counts as out */
+    held[1] &= ~((uint64_t)1 << 36);
+    cr_assert_eq(slab_restore(&slab, held), all - 101);
+    slab_check(&slab);
+    cr_assert_eq(slab.used, 99);
+    cr_assert_eq(slab_take(&slab, out, 1), 1);
+    cr_assert_eq(out[0], block(70));
+}
+
 Test(slab, knows_the_block_around_an_address)
 {
     describe(class_of(48));

@@ -116,7 +116,7 @@ settings() {
 	* TARN_MISUSE         ignore
 	* TARN_DEBUG          integrity,tag
 	  TARN_GC             1
-	  TARN_HELPER         1
+	  TARN_HELPER         auto
 	  TARN_STRICT         0
 	* TARN_SHOW           1
 	  TARN_HELP           0

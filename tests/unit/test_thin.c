@@ -1,0 +1,113 @@
+#include "thin.h"
+
+#include "fake_system.h"
+#include "heap.h"
+#include "options.h"
+#include "region.h"
+#include "system.h"
+
+#include <criterion/criterion.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { MANY = 2000, MARK = 0x5A };
+static unsigned char *block[MANY];
+
+static void start(void)
+{
+    setenv("TARN_CACHE", "0", 1);
+    heap_start();
+}
+
+TestSuite(thin, .init = start);
+
+/* MANY blocks, of which one in `stays` is left. */
+static struct pool *prepare(size_t size, int stays)
+{
+    for (int i = 0; i < MANY; i++) {
+        block[i] = heap_alloc(size);
+        memset(block[i], MARK, size);
+    }
+    for (int i = 0; i < MANY; i++)
+        if (i % stays != 0)
+            heap_free(block[i], "free");
+    struct pool *pool = &pools[class_of(size)];
+    struct pool_news news;
+    pool_news_init(&news);
+    cache_drain(READ_ONCE(cache_self), pool->id, &news);
+    pool_collect(pool, 0, &news);
+    return pool;
+}
+
+static bool is_all(const unsigned char *p, size_t n, unsigned char c)
+{
+    while (n > 0 && *p == c)
+        p++, n--;
+    return n == 0;
+}
+
+/* What is in use is as it was; a free block of whole pages reads as zeroes; and the pool can use it all again. */
+Test(thin, gives_whole_pages_of_free_blocks_alone)
+{
+    static const size_t sizes[] = {80, 512, 1024, 2048, 4096, 5000, 12288, 20000, 32768};
+    for (size_t k = 0; k < ARRAY_LENGTH(sizes); k++) {
+        size_t size = sizes[k], page = system_page();
+        struct pool *pool = prepare(size, 7);
+        uint64_t allocated = pool->allocated, used = pool->used;
+        size_t bytes = thin_pool(pool);
+        pool_check(pool);
+        cr_assert_eq(pool->allocated, allocated);
+        cr_assert_eq(pool->used, used);
+        if (size >= page)
+            cr_assert_geq(bytes, MANY / 7 * 6 * (size - page) / 4);
+        for (int i = 0; i < MANY; i += 7)
+            cr_assert(is_all(block[i], size, MARK), "%zu", size);
+        if (size % page == 0)
+            for (int i = 1; i < MANY; i += 7)
+                cr_assert(is_all(block[i], size, region_class(block[i]) == pool->id ? 0 : MARK), "%zu", size);
+        for (int i = 0; i < MANY; i += 7)
+            heap_free(block[i], "free");
+        heap_check();
+    }
+}
+
+Test(thin, looks_again_where_a_block_came_back)
+{
+    struct pool *pool = prepare(4096, 3);
+    cr_assert_gt(thin_pool(pool), 0);
+    size_t before = fake_discards();
+    cr_assert_eq(thin_pool(pool), 0);
+    cr_assert_eq(fake_discards(), before);
+    struct pool_news news;
+    pool_news_init(&news);
+    pool_give_one(pool, block[0], &news);
+    cr_assert_gt(thin_pool(pool), 0);
+}
+
+Test(thin, leaves_a_slab_that_is_more_than_half_in_use)
+{
+    cr_assert_gt(thin_pool(prepare(4096, 2)), 0);
+    struct pool *pool = prepare(8192, 1);
+    struct pool_news news;
+    pool_news_init(&news);
+    pool_give_one(pool, block[0], &news);
+    cr_assert_eq(thin_pool(pool), 0);
+}
+
+/* mlockall: it stops at the first. */
+Test(thin, the_kernel_may_refuse)
+{
+    struct pool *pool = prepare(4096, 3);
+    fake_refuse(0, SIZE_MAX);
+    cr_assert_eq(thin_pool(pool), 0);
+    cr_assert_eq(fake_refused(), 1);
+    pool_check(pool);
+}
+
+/* A pattern in a free block must still be there. */
+Test(thin, not_under_debug)
+{
+    struct pool *pool = prepare(4096, 3);
+    options.debug.words = DEBUG_INTEGRITY;
+    cr_assert_eq(thin_pool(pool), 0);
+}
