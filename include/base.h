@@ -45,6 +45,15 @@ INLINE unsigned popcount(uint64_t bits)
     return (unsigned)(bits * 0x0101010101010101 >> 56);
 }
 
+/* Of a row of bits, [bit, end), the mask of those that lie in bit's word. */
+INLINE uint64_t bits_in_word(size_t bit, size_t end)
+{
+    size_t word_end = (bit | 63) + 1;
+    size_t n = (end < word_end ? end : word_end) - bit;
+    uint64_t ones = n == 64 ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
+    return ones << bit % 64;
+}
+
 #define ARRAY_LENGTH(a)               (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)(void *)((char *)(p)-offsetof(type, member)))
 

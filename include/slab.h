@@ -58,7 +58,7 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits);
 unsigned slab_take(struct slab *s, void **out, unsigned n);
 
 /* Takes back the first of blocks[0..n), n > 0, which lies in the slab, and those behind it, up to one that does not,
-   or is bad, which *verdict then says. Returns how many it took. */
+   or is bad, which *verdict then says, or up to the end of a row. Returns how many it took. */
 unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum slab_verdict *verdict);
 
 /* Takes one block back. */

@@ -3,6 +3,8 @@
 #include "check.h"
 #include "sizeclass.h"
 
+enum { ROW_LEAST = 16 };
+
 static uint32_t serials; /* of the next slab */
 
 void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
@@ -34,6 +36,8 @@ void slab_trim(struct slab *s, unsigned blocks)
     s->blocks = (uint16_t)blocks;
 }
 
+/* A prefetch of each block here did not pay: 100 000 blocks of 64 bytes in a queue 7 % faster, trees of a million nodes 9 %
+   slower, fresh memory 2 %. */
 unsigned slab_take(struct slab *s, void **out, unsigned n)
 {
     void **slot = out + n;
@@ -71,6 +75,36 @@ static size_t block_index(const struct slab *s, size_t offset)
 }
 
 /*
+ * Takes back the first of the blocks if they lie in a row, upwards or downwards, and are good; how many, 0: a short row,
+ * or one for the search below. A list or an array of blocks is often freed so: .4 ns a block, not 1.15.
+ */
+static unsigned give_row(struct slab *s, void *const *blocks, unsigned n)
+{
+    ptrdiff_t size = s->size, step = n < ROW_LEAST ? 0 : (char *)blocks[1] - (char *)blocks[0];
+    size_t offset = (size_t)((char *)blocks[0] - s->base), first = block_index(s, offset);
+    if ((step != size && step != -size) || first >= s->blocks || first * s->size != offset)
+        return 0;
+    size_t row = 2, most = step > 0 ? s->blocks - first : first + 1;
+    most = most < n ? most : n;
+    while (row < most && (char *)blocks[row] - (char *)blocks[row - 1] == step)
+        row++;
+    if (row < ROW_LEAST || row > most)
+        return 0;
+    first = step > 0 ? first : first + 1 - row;
+    uint64_t not_out = 0;
+    for (size_t i = first; i < first + row; i = (i | 63) + 1)
+        not_out |= s->bits[i / 64] & bits_in_word(i, first + row);
+    if (not_out != 0)
+        return 0;
+    for (size_t i = first; i < first + row; i = (i | 63) + 1)
+        s->bits[i / 64] |= bits_in_word(i, first + row);
+    if (first / 64 < s->word)
+        s->word = (uint8_t)(first / 64);
+    s->used -= (uint32_t)row;
+    return (unsigned)row;
+}
+
+/*
  * The word of the bitmap that is being filled stays in a register: neighbours come back together, and a load that
  * must wait for the last store to the same word costs more than all the rest (LIFO over 10^5 blocks: 10.9 ns an
  * operation a block at a time, 9.1 so).
@@ -83,6 +117,9 @@ unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum sla
     uint64_t *row = s->bits, bits = row[word];
     void *const *block = blocks, *const *last = blocks + n;
     *verdict = SLAB_OK;
+    unsigned in_row = give_row(s, blocks, n);
+    if (in_row > 0)
+        return in_row;
     for (; block != last; block++) {
         size_t offset = (size_t)((char *)*block - base);
         if (offset >= end) {

@@ -2,21 +2,12 @@
 
 #include "check.h"
 
-/* The bits of [unit, end) that lie in unit's word. */
-static uint64_t mask_in_word(size_t unit, size_t end)
-{
-    size_t word_end = (unit | (GROUP_UNITS - 1)) + 1;
-    size_t n = (end < word_end ? end : word_end) - unit;
-    uint64_t ones = n == GROUP_UNITS ? ~(uint64_t)0 : ((uint64_t)1 << n) - 1;
-    return ones << unit % GROUP_UNITS;
-}
-
 /* Sets or clears [unit, unit + count) in a row; returns how many bits changed. */
 static size_t set_bits(struct units *u, enum units_row row, size_t unit, size_t count, bool on)
 {
     size_t changed = 0, end = unit + count;
     while (unit < end) {
-        uint64_t *word = &u->group[unit / GROUP_UNITS].row[row], mask = mask_in_word(unit, end);
+        uint64_t *word = &u->group[unit / GROUP_UNITS].row[row], mask = bits_in_word(unit, end);
         uint64_t after = on ? *word | mask : *word & ~mask;
         changed += (size_t)popcount(after ^ *word);
         WRITE_ONCE(*word, after);

@@ -152,6 +152,39 @@ Test(slab, a_run_takes_all_up_to_the_first_that_is_wrong)
     }
 }
 
+/* Rows upwards and downwards, out of the slab at either end, with one block in them that is wrong or was given before. */
+Test(slab, a_row_goes_back_as_it_would_one_by_one)
+{
+    enum { ROW_MAX = 200 };
+    uint64_t seed = 7;
+    for (int round = 0; round < 20000; round++) {
+        static struct slab one_by_one;
+        static uint64_t own_bits[BLOCKS_MAX / 64];
+        void *blocks[ROW_MAX];
+        unsigned n = 1 + (unsigned)random_below(&seed, ROW_MAX), good = 0, taken = 0, some = 1;
+        long first = (long)random_below(&seed, slab.blocks), step = random_below(&seed, 2) == 0 ? 1 : -1;
+        slab_take(&slab, out, (unsigned)random_below(&seed, 400));
+        for (unsigned i = 0; i < n; i++)
+            blocks[i] = BASE + (first + step * (long)i) * (long)slab.size;
+        if (random_below(&seed, 3) == 0)
+            blocks[random_below(&seed, n)] = (char *)block((size_t)first) + random_below(&seed, 2) * 16;
+        one_by_one = slab;
+        memcpy(own_bits, bits, sizeof bits);
+        one_by_one.bits = own_bits;
+        enum slab_verdict expected = SLAB_OK, verdict = SLAB_OK;
+        while (good < n && (size_t)((char *)blocks[good] - BASE) < slab.units * (size_t)UNIT &&
+               (expected = slab_give(&one_by_one, blocks[good])) == SLAB_OK)
+            good++;
+        for (; taken < n && some > 0 && verdict == SLAB_OK; taken += some)
+            some = slab_give_run(&slab, blocks + taken, n - taken, &verdict);
+        cr_assert_eq(taken, good);
+        cr_assert_eq(verdict, expected);
+        cr_assert_arr_eq(bits, own_bits, sizeof bits);
+        cr_assert_eq(slab.used, one_by_one.used);
+        slab_check(&slab);
+    }
+}
+
 Test(slab, a_block_given_twice_changes_nothing)
 {
     slab_take(&slab, out, 100);
