@@ -49,7 +49,7 @@ extern HIDDEN ptrdiff_t restart_word;
     "9: .long 0, 0\n"                                                                                        \
     ".quad 1f, 2f - 1f, 4f\n"                                                                                \
     ".popsection\n"                                                                                          \
-    ".pushsection .text.restart, \"ax\"\n"                                                                  \
+    ".pushsection .text.restart, \"ax\"\n"                                                                   \
     ".byte 0x0f, 0xb9, 0x3d\n" /* with the signature, an instruction that traps */                           \
     ".long 0x53053053\n"                                                                                     \
     "4: jmp 3f\n"                                                                                            \

@@ -334,19 +334,25 @@ Test(gc, the_helper_does_not_insist_on_what_the_kernel_refuses, .timeout = 20)
 /* Small blocks freed at random: what caches and the depot hold pins the slabs, so next to nothing is spare by itself. */
 Test(gc, a_helper_is_wanted_where_much_is_spare_or_loose)
 {
+    static void *more[MANY];
     alloc_many();
     free_many();
     cr_assert_not(gc_wants_helper()); /* nobody is there to make it */
     gc_run();
     gc_advertise();
     alloc_many();
+    for (int i = 0; i < MANY; i++)
+        more[i] = heap_alloc(SIZE);
     cr_assert_not(gc_wants_helper());
     for (int i = 0; i < MANY; i += 16)
         heap_free(block[i], "free");
     cr_assert_not(gc_wants_helper());
-    for (int i = 0; i < MANY; i++)
+    for (int i = 0; i < MANY; i++) {
         if (i % 16 != 0 && i % 127 != 0)
             heap_free(block[i], "free");
+        if (i % 127 != 0)
+            heap_free(more[i], "free");
+    }
     cr_assert_lt(region_now().dirty, 8 << 20);
     gc_spare();
     cr_assert(gc_wants_helper());
