@@ -41,7 +41,10 @@ INLINE bool debug_on(unsigned words)
 extern __thread const void *debug_caller TLS_INITIAL;
 
 /* Bytes to add to each request for a pooled block. */
-size_t debug_extra(void);
+INLINE size_t debug_extra(void)
+{
+    return debug_on(DEBUG_TAG) ? sizeof(uint64_t) : 0;
+}
 
 /* True if this request, of debug_caller's, shall fail. */
 bool debug_fails(void);

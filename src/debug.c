@@ -218,11 +218,6 @@ static bool is_tagged(const struct pool *pool, const struct note *note)
     return debug_on(DEBUG_TAG) && note->asked + sizeof(uint64_t) <= block_bytes(pool);
 }
 
-size_t debug_extra(void)
-{
-    return debug_on(DEBUG_TAG) ? sizeof(uint64_t) : 0;
-}
-
 static void write_tag(const struct pool *pool, const struct note *note, char *p)
 {
     uint64_t tag = tag_of(pool, p);

@@ -91,7 +91,7 @@ static const char *meant(const char *name, size_t length)
     return best;
 }
 
-static void complain_of_name(const char *name, size_t length)
+static COLD void complain_of_name(const char *name, size_t length)
 {
     struct out o;
     const char *other = meant(name, length);
@@ -104,7 +104,7 @@ static void complain_of_name(const char *name, size_t length)
     out_flush(&o);
 }
 
-static void complain_of_value(const struct row *row, const char *value)
+static COLD void complain_of_value(const struct row *row, const char *value)
 {
     struct out o;
     begin_line(&o);
@@ -212,7 +212,7 @@ bool options_start(char *const *environment)
 
 /* ------------------------------------------------------------------------------------------------ telling */
 
-static void help_text(struct out *o)
+static COLD void help_text(struct out *o)
 {
     out_print(o, "tarn: settings, read from the environment at start\n");
     out_print(o, "  %-18s  %-7s  %s\n", "Setting", "Default", "Accepts, and what it does");
@@ -222,14 +222,14 @@ static void help_text(struct out *o)
     }
 }
 
-static void help_markdown(struct out *o)
+static COLD void help_markdown(struct out *o)
 {
     out_print(o, "| Setting | Default | Accepts | What it does |\n|---|---|---|---|\n");
     for (const struct row *row = rows; row < rows + ROWS; row++)
         out_print(o, "| `%s` | `%s` | %s | %s |\n", row->name, row->initial, row->accepts, row->help);
 }
 
-void options_help(int fd, bool markdown)
+COLD void options_help(int fd, bool markdown)
 {
     struct out o;
     out_start(&o, fd);
@@ -240,7 +240,7 @@ void options_help(int fd, bool markdown)
     out_flush(&o);
 }
 
-void options_show(int fd)
+COLD void options_show(int fd)
 {
     struct out o;
     out_start(&o, fd);

@@ -130,7 +130,7 @@ static void print_item(struct out *o, bool *first, const char *name)
     *first = false;
 }
 
-void options_print_words(const struct row *row, struct out *o)
+COLD void options_print_words(const struct row *row, struct out *o)
 {
     bool first = true;
     unsigned undone = 0; /* what a word implies and another cleared again */
@@ -152,7 +152,7 @@ void options_print_words(const struct row *row, struct out *o)
         out_print(o, "none");
 }
 
-void options_debug_help(int fd)
+COLD void options_debug_help(int fd)
 {
     struct out o;
     out_start(&o, fd);

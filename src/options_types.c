@@ -66,7 +66,7 @@ void options_print_bytes(struct out *o, size_t n)
     out_print(o, *unit != 0 ? "%zu%c" : "%zu", n, *unit);
 }
 
-void options_print_escaped(struct out *o, const char *text, size_t length, size_t most)
+COLD void options_print_escaped(struct out *o, const char *text, size_t length, size_t most)
 {
     for (size_t i = 0; i < length && i < most; i++) {
         unsigned char c = (unsigned char)text[i];
