@@ -74,7 +74,9 @@ struct pool {
     struct magazine *spares; /* empty ones */
     struct list partial;     /* slabs with free blocks, not empty; the one to take from first */
     struct list empty;       /* slabs with nothing out */
-    uint32_t depot_count, empty_count, slabs;
+    uint16_t depot_count;
+    uint16_t withdrawn; /* of the used: free blocks whose pages go to the kernel just now (thin.h) */
+    uint32_t empty_count, slabs;
     uint32_t passed; /* magazines that went to the slabs since the last take; pool_passed */
 };
 

@@ -15,7 +15,6 @@
  */
 #include "pool.h"
 
-#include "check.h"
 #include "options.h"
 #include "out.h"
 #include "region.h"
@@ -355,12 +354,13 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
     delete_magazines(spares);
 }
 
-/* Filed last, a slab comes up again when all the others have: who calls as often as there are slabs has seen each. */
+/* Filed last, a slab comes up again when all the others have: who calls as often as there are slabs has seen each. With a
+   limit, somebody might be refused who asks meanwhile. */
 struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
 {
     struct slab *s = NULL;
     lock_acquire(&p->lock);
-    if (!list_empty(&p->partial)) {
+    if (!list_empty(&p->partial) && p->minavail == 0 && p->limit == 0) {
         struct list *l = p->partial.next;
         list_remove(l);
         s = container_of(l, struct slab, link);
@@ -369,7 +369,8 @@ struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
             s = NULL;
         } else {
             s->thin = true;
-            count_used_locked(p, slab_withdraw(s, held));
+            p->withdrawn = slab_withdraw(s, held);
+            count_used_locked(p, p->withdrawn);
         }
     }
     lock_release(&p->lock);
@@ -382,6 +383,7 @@ void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS
     unsigned n = slab_restore(s, held);
     file_slab_locked(p, s, n);
     count_used_locked(p, -(int64_t)n);
+    p->withdrawn = 0;
     lock_release(&p->lock);
 }
 

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCKS = 200000, KEPT = 100, SIZE = 64 };
+enum { BLOCKS = 100000, KEPT = 100, SIZE = 64 };
 static unsigned char *block[BLOCKS];
 static const size_t other_size[3] = {300, 5000, 1 << 20};
 
