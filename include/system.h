@@ -21,6 +21,9 @@ size_t system_page(void);
    refused. */
 void *system_map(size_t bytes);
 
+/* The same for a signal handler's sake: whom it interrupted may hold locks. */
+void *system_map_anytime(size_t bytes);
+
 enum system_map_result {
     SYSTEM_MAPPED,
     SYSTEM_OCCUPIED, /* something else lies there: ask elsewhere */

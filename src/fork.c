@@ -18,8 +18,17 @@
 #include "region.h"
 #include "thread.h"
 
+/*
+ * By a signal handler that struck its thread on a slow path: parent and child go on with the locks that it holds, and no
+ * other can be waited for. A lock that another thread holds then stays taken in the child.
+ */
+static __thread bool within;
+
 void fork_prepare(void)
 {
+    within = thread_busy > 0;
+    if (within)
+        return;
     thread_enter();
     thread_settle();
     gc_lock();
@@ -35,6 +44,8 @@ void fork_prepare(void)
 
 void fork_parent(void)
 {
+    if (within)
+        return;
     lock_exclusive(false);
     meta_unlock();
     region_unlock();
@@ -49,6 +60,8 @@ void fork_parent(void)
 
 void fork_child(void)
 {
+    if (within)
+        return;
     lock_exclusive(false);
     lock_forget_held();
     meta_reset_lock();

@@ -19,6 +19,7 @@
 #include "options.h"
 #include "out.h"
 #include "pool.h"
+#include "reserve.h"
 #include "thread.h"
 
 #include <pthread.h>
@@ -81,6 +82,17 @@ void heap_start(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (unlikely(!__atomic_load_n(&started, __ATOMIC_ACQUIRE)))
         pthread_once(&once, start);
+}
+
+/* What signal handlers freed while their threads could not. */
+static void free_deferred(void)
+{
+    if (likely(!reserve_has_deferred()) || thread_busy > 0)
+        return;
+    for (void *p = reserve_take_deferred(), *next; p != NULL; p = next) {
+        next = *(void **)p;
+        heap_free_slow(p, "free");
+    }
 }
 
 /* ---- alloc ------------------------------------------------------------------------------------------ */
@@ -169,6 +181,8 @@ static COLD void *hooked_alloc(struct pool *pool, size_t n, size_t align, bool r
 
 void *heap_pool_alloc(struct pool *pool, size_t n, size_t align, bool raw)
 {
+    if (unlikely(thread_busy > 0))
+        return reserve_alloc(n, align);
     return likely(!debug_on(DEBUG_HOOKS)) ? pooled_alloc(pool) : hooked_alloc(pool, n, align, raw);
 }
 
@@ -199,6 +213,10 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
     if (n > PTRDIFF_MAX || (unlikely(debug_on(DEBUG_FAIL)) && debug_fails()))
         return NULL;
     void *p = NULL;
+    if (unlikely(thread_busy > 0)) {
+        p = reserve_alloc(n, align);
+        return p != NULL && zero ? memset(p, 0, n) : p;
+    }
     thread_enter();
     if (unlikely(debug_on(DEBUG_UAF)) && old == NULL)
         p = guard_alloc(n, align, CLASS_LARGE, debug_caller);
@@ -221,6 +239,7 @@ static struct pool *pool_for(size_t n, size_t align)
 void *heap_alloc_slow(size_t n)
 {
     heap_start();
+    free_deferred();
     struct pool *pool = pool_for(n, BLOCK_ALIGN);
     return pool != NULL ? heap_pool_alloc(pool, n, BLOCK_ALIGN, false)
                         : large_get(NULL, n, BLOCK_ALIGN, false);
@@ -300,8 +319,28 @@ static void pooled_free(struct pool *pool, void *p, const char *call)
 static COLD void guarded_free(void *p, const char *call)
 {
     struct fault fault;
-    if (!guard_free(p, call, debug_caller, &fault))
+    thread_enter();
+    bool freed = guard_free(p, call, debug_caller, &fault);
+    thread_leave();
+    if (!freed)
         fault_report(&fault);
+}
+
+static bool freed_large(void *p)
+{
+    thread_enter();
+    bool freed = large_free(p);
+    thread_leave();
+    return freed;
+}
+
+/* A signal handler's, that struck its thread on a slow path: a block of ours waits for the next one to begin. */
+static bool defers(void *p, unsigned class)
+{
+    bool block = class_is_pool(class) ? region_starts_block(p) : class != CLASS_NONE && heap_usable(p) > 0;
+    if (block)
+        reserve_defer(p);
+    return block;
 }
 
 void heap_free_slow(void *p, const char *call)
@@ -309,14 +348,17 @@ void heap_free_slow(void *p, const char *call)
     if (p == NULL)
         return;
     heap_start();
+    free_deferred();
     unsigned class = region_class(p);
+    if (unlikely(thread_busy > 0) && defers(p, class))
+        return;
     if (class_is_pool(class))
         pooled_free(&pools[class], p, call);
     else if (class == CLASS_GUARDED)
         guarded_free(p, call);
-    else if (large_free(p))
+    else if (freed_large(p))
         gc_spare();
-    else
+    else if (!reserve_free(p))
         report(p, call);
 }
 
@@ -362,7 +404,7 @@ size_t heap_usable(const void *p)
 {
     unsigned class = region_class(p);
     if (class == CLASS_NONE)
-        return 0;
+        return reserve_usable(p);
     if (class == CLASS_GUARDED)
         return guard_usable(p);
     return class_is_pool(class) ? pooled_usable(&pools[class], p) : large_usable(p);
@@ -426,7 +468,7 @@ void *heap_realloc(void *p, size_t n)
     }
     unsigned class = region_class(p);
     struct pool *pool = pool_for(n, BLOCK_ALIGN);
-    if (pool == NULL && !class_is_pool(class) && class != CLASS_GUARDED)
+    if (pool == NULL && (class == CLASS_LARGE || class == CLASS_BARE) && likely(thread_busy == 0))
         return large_get(p, n, BLOCK_ALIGN, false);
     /* The smallest class, or one far above the next smaller: TARN_CLASSES. */
     if (pool != NULL && pool->id == class && likely(!debug_on(DEBUG_HOOKS)))

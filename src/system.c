@@ -21,11 +21,16 @@ size_t system_page(void)
     return page;
 }
 
+void *system_map_anytime(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROTECTION, FLAGS, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
 void *system_map(size_t bytes)
 {
     debug_check(lock_none_held());
-    void *p = mmap(NULL, bytes, PROTECTION, FLAGS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    return system_map_anytime(bytes);
 }
 
 enum system_map_result system_map_at(void *at, size_t bytes)

@@ -104,6 +104,11 @@ size_t system_page(void)
     return 4096;
 }
 
+void *system_map_anytime(size_t bytes)
+{
+    return system_map(bytes);
+}
+
 void *system_map(size_t bytes)
 {
     if (refuses())

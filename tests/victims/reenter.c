@@ -1,0 +1,197 @@
+/*
+ * malloc and free in signal handlers that interrupt malloc and free, in every thread, at any instruction.
+ *
+ *   SECONDS THREADS [FORKS]: with FORKS, one signal in so many forks, and the child goes on for a while
+ *
+ * Each thread allocates, resizes and frees blocks of all sizes in one loop, and has a timer that signals it every 20 us. The
+ * handler does the same on a table of its own, and passes blocks to and from the loop's. Every block bears
+ * the mark of who holds it, at both ends. Prints how many signals there were, and how many struck in malloc itself.
+ */
+#define _GNU_SOURCE
+#include "victim.h"
+
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { SLOTS = 64, OWN = 16, THREADS_MAX = 16 };
+
+struct block {
+    size_t size;
+    uintptr_t mark;
+};
+
+static __thread struct block *volatile passed[OWN]; /* between the handler and the loop of one thread */
+static __thread struct block *own[OWN];             /* the handler's */
+static __thread uint64_t seed, handler_seed;
+
+static uintptr_t code_begin, code_end;
+static volatile bool stop;
+static unsigned long forks;
+static bool is_child;
+static uint64_t signals, inside, operations, refused;
+
+static uint64_t random_next(uint64_t *state)
+{
+    *state = *state * 6364136223846793005u + 1442695040888963407u;
+    return *state >> 33;
+}
+
+/* Mostly small ones; one of 64 is large. */
+static size_t random_size(uint64_t *state)
+{
+    uint64_t r = random_next(state);
+    size_t most = r % 64 == 0 ? 300000 : r % 8 == 0 ? 9000 : 400;
+    return sizeof(struct block) + sizeof(uintptr_t) + random_next(state) % most;
+}
+
+static void sign(struct block *b, size_t size)
+{
+    b->size = size;
+    b->mark = (uintptr_t)b ^ size;
+    memcpy((char *)b + size - sizeof b->mark, &b->mark, sizeof b->mark);
+}
+
+static void check_block(const struct block *b)
+{
+    uintptr_t end;
+    memcpy(&end, (const char *)b + b->size - sizeof end, sizeof end);
+    static const char complaint[] = "a block was overwritten\n";
+    if (b->mark == ((uintptr_t)b ^ b->size) && end == b->mark)
+        return;
+    if (write(STDERR_FILENO, complaint, sizeof complaint - 1) > 0)
+        _exit(3);
+    abort();
+}
+
+static struct block *make(uint64_t *state)
+{
+    size_t size = random_size(state);
+    struct block *b =
+        random_next(state) % 16 == 0 ? aligned_alloc(256, (size + 255) & ~(size_t)255) : malloc(size);
+    if (b == NULL)
+        __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+    else
+        sign(b, size);
+    return b;
+}
+
+static struct block *change(struct block *b, uint64_t *state)
+{
+    check_block(b);
+    if (random_next(state) % 8 != 0) {
+        free(b);
+        return NULL;
+    }
+    size_t size = random_size(state);
+    struct block *moved = realloc(b, size);
+    if (moved == NULL) {
+        __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+        return b;
+    }
+    sign(moved, size);
+    return moved;
+}
+
+static void fork_here(void)
+{
+    int status;
+    pid_t child = fork();
+    if (child == 0)
+        is_child = true;
+    else if (child < 0 || waitpid(child, &status, 0) != child || status != 0)
+        _exit(4);
+}
+
+static void handle(int number, siginfo_t *info, void *context)
+{
+    (void)number, (void)info;
+    int kept = errno;
+    uintptr_t at = (uintptr_t)((ucontext_t *)context)->uc_mcontext.gregs[REG_RIP];
+    __atomic_fetch_add(&signals, 1, __ATOMIC_RELAXED);
+    if (at >= code_begin && at < code_end)
+        __atomic_fetch_add(&inside, 1, __ATOMIC_RELAXED);
+    for (int i = 0; i < 3; i++) {
+        size_t slot = random_next(&handler_seed) % OWN;
+        own[slot] = own[slot] == NULL ? make(&handler_seed) : change(own[slot], &handler_seed);
+    }
+    size_t slot = random_next(&handler_seed) % OWN;
+    struct block *mine = own[slot];
+    own[slot] = passed[slot]; /* the loop takes its by an exchange */
+    passed[slot] = mine;
+    if (forks > 0 && !is_child && random_next(&handler_seed) % forks == 0)
+        fork_here();
+    errno = kept;
+}
+
+static void start_timer(void)
+{
+    struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1};
+    struct itimerspec every = {.it_interval.tv_nsec = 20000, .it_value.tv_nsec = 20000};
+    timer_t timer;
+    event._sigev_un._tid = gettid();
+    if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 || timer_settime(timer, 0, &every, NULL) != 0)
+        abort();
+}
+
+static void *work(void *number)
+{
+    struct block *held[SLOTS] = {NULL};
+    seed = (uintptr_t)number;
+    handler_seed = ~seed;
+    start_timer();
+    uint64_t done = 0;
+    for (; !stop; done++) {
+        size_t slot = random_next(&seed) % SLOTS;
+        held[slot] = held[slot] == NULL ? make(&seed) : change(held[slot], &seed);
+        if (is_child && random_next(&seed) % 1000 == 0)
+            _exit(0);
+        if (done % 16 == 0)
+            held[slot] = __atomic_exchange_n(&passed[slot % OWN], held[slot], __ATOMIC_ACQ_REL);
+    }
+    __atomic_fetch_add(&operations, done, __ATOMIC_RELAXED);
+    return NULL;
+}
+
+/* malloc's code: the mapping that malloc itself lies in. */
+static void find_code(void)
+{
+    char line[512];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    while (maps != NULL && fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t begin, end;
+        if (sscanf(line, "%lx-%lx", &begin, &end) == 2 && (uintptr_t)malloc >= begin &&
+            (uintptr_t)malloc < end)
+            code_begin = begin, code_end = end;
+    }
+    if (maps != NULL)
+        fclose(maps);
+}
+
+int main(int argc, char **argv)
+{
+    pthread_t thread[THREADS_MAX];
+    int seconds = argc > 1 ? atoi(argv[1]) : 5, threads = argc > 2 ? atoi(argv[2]) : 2;
+    forks = argc > 3 ? strtoul(argv[3], NULL, 10) : 0;
+    struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_RESTART};
+    sigaction(SIGUSR1, &action, NULL);
+    find_code();
+    for (uintptr_t i = 0; i < (uintptr_t)threads; i++)
+        pthread_create(&thread[i], NULL, work, (void *)(i + 1));
+    sleep((unsigned)seconds);
+    stop = true;
+    for (int i = 0; i < threads; i++)
+        pthread_join(thread[i], NULL);
+    printf("%llu operations, %llu signals, %llu of them in malloc, %llu refused\n",
+           (unsigned long long)operations, (unsigned long long)signals, (unsigned long long)inside,
+           (unsigned long long)refused);
+    return refused == 0 ? 0 : 1;
+}
