@@ -4,6 +4,7 @@
 #include "fault.h"
 #include "gc.h"
 #include "large.h"
+#include "meta.h"
 #include "thread.h"
 
 #include <criterion/criterion.h>
@@ -215,6 +216,23 @@ Test(heap, realloc_keeps_contents_between_any_two_sizes)
         }
     heap_check();
     cr_assert_eq(large_now().blocks, 0);
+}
+
+/* The thread has a cache; what it carries blocks in can't be had. */
+Test(heap, a_free_block_needs_no_memory_for_a_magazine)
+{
+    struct pool *pool = &pools[class_of(200)];
+    give(alloc(16));
+    cr_assert_eq(pool_grow(pool), POOL_GREW);
+    fake_refuse(0, SIZE_MAX);
+    while (meta_alloc(META_MIN) != NULL)
+        continue;
+    void *p = alloc(200);
+    cr_assert_not_null(p);
+    cr_assert_eq(pool->failed, 0);
+    give(p);
+    fake_refuse_none();
+    heap_check();
 }
 
 Test(heap, realloc_stays_where_the_class_stays_or_shrinks_to_half)
