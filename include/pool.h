@@ -75,7 +75,8 @@ struct pool {
     struct list partial;     /* slabs with free blocks, not empty; the one to take from first */
     struct list empty;       /* slabs with nothing out */
     uint32_t depot_count, empty_count, slabs;
-    uint32_t passed; /* magazines that went to the slabs since the last take; pool_passed */
+    uint32_t passed;    /* magazines that went to the slabs since the last take; pool_passed */
+    uint32_t withdrawn; /* blocks that are free, and out: pool_withdraw */
 };
 
 /* The pool of each class: malloc's 1 .. class_count, then named ones. */
@@ -155,10 +156,11 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news);
 
 /*
  * The pool's next slab, if it is partly in use, at most by half, and blocks came back since it was looked at last: all
- * its free blocks are out then, `held` says which, until pool_restore puts them back. NULL: not this one.
+ * its free blocks are out then, `held` says which, until pool_restore puts them back; if they are to come up `again`, it
+ * has not been looked at. NULL: not this one.
  */
 struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX]);
-void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX]);
+void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX], bool again);
 
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);
