@@ -75,7 +75,7 @@ struct pool {
     struct list partial;     /* slabs with free blocks, not empty; the one to take from first */
     struct list empty;       /* slabs with nothing out */
     uint16_t depot_count;
-    uint16_t withdrawn; /* of the used: free blocks whose pages go to the kernel just now (thin.h) */
+    uint16_t withdrawn; /* blocks that are free, and out: pool_withdraw */
     uint32_t empty_count, slabs;
     uint32_t passed; /* magazines that went to the slabs since the last take; pool_passed */
 };
@@ -157,10 +157,11 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news);
 
 /*
  * The pool's next slab, if it is partly in use, at most by half, and blocks came back since it was looked at last: all
- * its free blocks are out then, `held` says which, until pool_restore puts them back. NULL: not this one.
+ * its free blocks are out then, `held` says which, until pool_restore puts them back; if they are to come up `again`, it
+ * has not been looked at. NULL: not this one.
  */
 struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX]);
-void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX]);
+void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX], bool again);
 
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);

@@ -33,7 +33,8 @@ enum system_map_result {
 /* The same, exactly at `at` (page-aligned). Replaces nothing that is there already. */
 enum system_map_result system_map_at(void *at, size_t bytes);
 
-void system_unmap(void *at, size_t bytes);
+/* False if the kernel refused (a hole makes two mappings of one): nothing changed. */
+bool system_unmap(void *at, size_t bytes);
 
 /* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);

@@ -34,7 +34,7 @@ internal='opt_cache_oblivious oversize_threshold arenas arena_set_extent_hooks a
 
 # References that become large_shim_NAME. Those of the first list must be there: without them jemalloc has another
 # way to memory, or to a thread's end, than the one that we look after.
-must='mmap munmap madvise mprotect sbrk pthread_key_create pthread_setspecific pthread_atfork'
+must='mmap munmap madvise mprotect sbrk pthread_key_create pthread_setspecific pthread_atfork pthread_self'
 may='syscall open creat close readlink secure_getenv sched_getaffinity sched_setaffinity pthread_create dlsym atexit
      abort _exit exp log round _Unwind_Backtrace _Unwind_GetIP
      gettimeofday pthread_cond_wait pthread_cond_timedwait pthread_join pthread_setname_np
@@ -47,7 +47,7 @@ may='syscall open creat close readlink secure_getenv sched_getaffinity sched_set
 # Left to libc, and to the compiler's own static library: no memory, no files, no signals, no probing.
 harmless='_GLOBAL_OFFSET_TABLE_ __aarch64_* __popcountdi2 __stack_chk_fail __stack_chk_guard __ctype_b_loc
           __errno_location __sched_cpucount clock_gettime getpid sysconf sched_getcpu sched_yield
-          mem[a-z]* str[a-z]* strerror_r sigfillset pthread_self pthread_sigmask pthread_mutex*
+          mem[a-z]* str[a-z]* strerror_r sigfillset pthread_sigmask pthread_mutex*
           pthread_cond_* pthread_getname_np'
 
 command -v "$cc" >/dev/null || fail "no compiler '$cc'"

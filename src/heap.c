@@ -128,8 +128,7 @@ static void *pooled_try(struct pool *pool, enum pool_growth *growth)
     void *p; /* after a recall the cache itself may be well filled */
     if (pop(cache, pool, &p) || (cache_refill(cache, pool->id, true) && pop(cache, pool, &p)))
         return p;
-    *growth = POOL_NO_MEMORY;
-    return NULL;
+    return take_one(pool, growth); /* memory for a magazine may be all that was missing */
 }
 
 /* Whatever can be given back is: also what waits for the sake of TARN_DEBUG=uaf, which no other collection ends. */

@@ -68,6 +68,14 @@ int large_shim_pthread_atfork(void (*prepare)(void), void (*parent)(void), void 
     return 0;
 }
 
+/* Asked only while it starts. One thread at a time does that (large.c): always the same one, as far as jemalloc is told, or
+   it would wait for the end of another's start, which was for want of memory, for ever. */
+pthread_t large_shim_pthread_self(void);
+pthread_t large_shim_pthread_self(void)
+{
+    return 1;
+}
+
 /* ---- the machine: one constant. All that follows from it is that a waiter spins briefly before it sleeps.  */
 
 int large_shim_sched_getaffinity(pid_t pid, size_t bytes, cpu_set_t *set);

@@ -268,7 +268,7 @@ struct pool *named_create(const struct wish *w, int *error)
 static uint64_t blocks_out(struct pool *p)
 {
     lock_acquire(&p->lock);
-    uint64_t out = p->used - p->withdrawn;
+    uint64_t out = p->used;
     lock_release(&p->lock);
     return out;
 }

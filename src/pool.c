@@ -369,20 +369,19 @@ struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
             s = NULL;
         } else {
             s->thin = true;
-            p->withdrawn = slab_withdraw(s, held);
-            count_used_locked(p, p->withdrawn);
+            p->withdrawn = (uint16_t)slab_withdraw(s, held);
         }
     }
     lock_release(&p->lock);
     return s;
 }
 
-void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX])
+void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX], bool again)
 {
     lock_acquire(&p->lock);
     unsigned n = slab_restore(s, held);
     file_slab_locked(p, s, n);
-    count_used_locked(p, -(int64_t)n);
+    s->thin = s->thin && !again;
     p->withdrawn = 0;
     lock_release(&p->lock);
 }

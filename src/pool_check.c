@@ -2,7 +2,7 @@
  * A pool's books: what its slabs say is what its counters say.
  *
  *     allocated == blocks of all slabs - trimmed
- *     used      == blocks that slabs have out - blocks in the depot
+ *     used      == blocks that slabs have out - blocks in the depot - those withdrawn
  *     slabs     == partial + empty + those with nothing free, which are on no list
  */
 #include "check.h"
@@ -43,6 +43,6 @@ void pool_check(struct pool *p)
     }
     check(empties == p->empty_count && magazines == p->depot_count);
     check(p->allocated == blocks && p->used <= p->allocated);
-    check(p->used == out - depot_blocks);
+    check(p->used == out - depot_blocks - p->withdrawn);
     lock_release(&p->lock);
 }

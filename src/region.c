@@ -286,21 +286,22 @@ size_t region_purge(size_t keep)
 void region_shrink(void)
 {
     /* The loop ends: what was unmapped is absent, and `top` has nothing behind it. */
-    for (;;) {
+    for (bool gone = true; gone;) {
+        bool zeroed = true;
         lock_acquire(&books.lock);
         size_t unit = units_find(&books.units, FREE_MAPPED, 1, 1), count = 0;
         if (unit != UNITS_NONE) {
             count = units_run(&books.units, FREE_MAPPED, unit, SIZE_MAX);
-            units_withdraw(&books.units, unit, count);
-            note_idle_locked();
+            zeroed = take_locked(unit, count);
         }
         lock_release(&books.lock);
         if (count == 0)
             return;
-        system_unmap(address_of(unit), count << UNIT_SHIFT);
+        gone = system_unmap(address_of(unit), count << UNIT_SHIFT);
         lock_acquire(&books.lock);
-        units_set_absent(&books.units, unit, count);
-        units_restore(&books.units, unit, count);
+        if (gone)
+            units_set_absent(&books.units, unit, count);
+        units_free(&books.units, unit, count, !gone && !zeroed);
         lock_release(&books.lock);
     }
 }

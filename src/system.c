@@ -46,10 +46,10 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
-void system_unmap(void *at, size_t bytes)
+bool system_unmap(void *at, size_t bytes)
 {
     debug_check(lock_none_held());
-    munmap(at, bytes);
+    return munmap(at, bytes) == 0;
 }
 
 /* What the program has locked (mlockall) the kernel gives up only where told so in so many words. */

@@ -39,13 +39,13 @@ size_t thin_pool(struct pool *p)
 {
     uint64_t held[SLAB_WORDS_MAX];
     size_t bytes = 0;
-    bool gone = (options.debug.words & DEBUG_HOOKS) == 0;
+    bool gone = (options.debug.words & DEBUG_HOOKS) == 0 && READ_ONCE(p->limit) == 0;
     for (unsigned left = READ_ONCE(p->slabs); gone && left > 0; left--) {
         struct slab *s = pool_withdraw(p, held);
         if (s == NULL)
             continue;
         gone = discard_runs(s, held, &bytes);
-        pool_restore(p, s, held);
+        pool_restore(p, s, held, !gone);
     }
     return bytes;
 }

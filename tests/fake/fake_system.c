@@ -135,10 +135,9 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
-void system_unmap(void *at, size_t bytes)
+bool system_unmap(void *at, size_t bytes)
 {
-    check(lock_none_held());
-    munmap(at, bytes);
+    return !refuses() && munmap(at, bytes) == 0;
 }
 
 bool system_discard(void *at, size_t bytes)

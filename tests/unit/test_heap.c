@@ -4,6 +4,7 @@
 #include "fault.h"
 #include "gc.h"
 #include "large.h"
+#include "meta.h"
 #include "thread.h"
 
 #include <criterion/criterion.h>
@@ -215,6 +216,44 @@ Test(heap, realloc_keeps_contents_between_any_two_sizes)
         }
     heap_check();
     cr_assert_eq(large_now().blocks, 0);
+}
+
+static void *large_in_vain(void *unused)
+{
+    cr_assert_null(alloc(MEBIBYTE));
+    return unused;
+}
+
+/* jemalloc waits for whoever it takes to be starting it. */
+Test(heap, another_thread_starts_jemalloc_than_the_one_that_could_not, .timeout = 30)
+{
+    pthread_t thread;
+    fake_refuse(0, SIZE_MAX);
+    pthread_create(&thread, NULL, large_in_vain, NULL);
+    pthread_join(thread, NULL);
+    cr_assert_gt(fake_refused(), 0);
+    fake_refuse_none();
+    void *p = alloc(MEBIBYTE);
+    cr_assert_not_null(p);
+    cr_assert_eq(region_class(p), CLASS_LARGE);
+    give(p);
+}
+
+/* The thread has a cache; what it carries blocks in can't be had. */
+Test(heap, a_free_block_needs_no_memory_for_a_magazine)
+{
+    struct pool *pool = &pools[class_of(200)];
+    give(alloc(16));
+    cr_assert_eq(pool_grow(pool), POOL_GREW);
+    fake_refuse(0, SIZE_MAX);
+    while (meta_alloc(META_MIN) != NULL)
+        continue;
+    void *p = alloc(200);
+    cr_assert_not_null(p);
+    cr_assert_eq(pool->failed, 0);
+    give(p);
+    fake_refuse_none();
+    heap_check();
 }
 
 Test(heap, realloc_stays_where_the_class_stays_or_shrinks_to_half)

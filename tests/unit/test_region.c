@@ -335,6 +335,29 @@ Test(region, shrink_unmaps_what_is_free_and_nothing_else)
     region_check();
 }
 
+/* A hole makes two mappings of one, and there may be no more mappings. */
+Test(region, what_the_kernel_does_not_unmap_stays_ours)
+{
+    char *a = claim(40), *b = claim(3);
+    size_t mapped = stats().mapped;
+    memset(a, 7, UNIT);
+    region_release(a, 40);
+    fake_refuse(0, 1);
+    region_shrink();
+    cr_assert_eq(stats().mapped, mapped);
+    cr_assert_eq(taken(), 3);
+    region_check();
+    a = claim(40);
+    cr_assert_not(zeroed);
+    region_release(a, 40);
+    region_shrink();
+    cr_assert_eq(stats().mapped, 3 * UNIT);
+    a = claim(40);
+    cr_assert(zeroed && is_zero(a, 40));
+    region_release(b, 3);
+    region_check();
+}
+
 /* ---- claim_at ---- */
 
 Test(region, claims_in_place)

@@ -1,12 +1,16 @@
 #include "thin.h"
 
 #include "fake_system.h"
+#include "gc.h"
 #include "heap.h"
+#include "named.h"
 #include "options.h"
 #include "region.h"
 #include "system.h"
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,6 +106,11 @@ Test(thin, the_kernel_may_refuse)
     cr_assert_eq(thin_pool(pool), 0);
     cr_assert_eq(fake_refused(), 1);
     pool_check(pool);
+    for (unsigned i = 0; i < pool->slabs; i++) /* each slab comes up once */
+        cr_assert_eq(thin_pool(pool), 0);
+    fake_refuse_none();
+    cr_assert_gt(thin_pool(pool), 0);
+    cr_assert_eq(thin_pool(pool), 0);
 }
 
 /* A pattern in a free block must still be there. */
@@ -110,4 +119,59 @@ Test(thin, not_under_debug)
     struct pool *pool = prepare(4096, 3);
     options.debug.words = DEBUG_INTEGRITY;
     cr_assert_eq(thin_pool(pool), 0);
+}
+
+static struct pool *name_and_prepare(void **last)
+{
+    int error;
+    struct pool *pool = named_create(&(struct wish){.name = "thin", .size = 4096}, &error);
+    for (int i = 0; i < MANY; i++)
+        block[i] = heap_pool_alloc(pool, 4096, BLOCK_ALIGN, true);
+    for (int i = 1; i < MANY; i++)
+        heap_pool_free(pool, block[i], "free");
+    *last = block[0];
+    return pool;
+}
+
+static void *thin(void *pool)
+{
+    thin_pool(pool);
+    return pool;
+}
+
+/* Those in our hands are nobody's. */
+Test(thin, meanwhile_free_blocks_count_as_free, .timeout = 60)
+{
+    void *last;
+    pthread_t thread;
+    struct pool *pool = name_and_prepare(&last);
+    named_flush(pool);
+    uint64_t used = pool->used;
+    fake_gate(true);
+    pthread_create(&thread, NULL, thin, pool);
+    while (fake_waiting() == 0)
+        sched_yield();
+    pool_check(pool);
+    cr_assert_eq(pool->used, used);
+    heap_pool_free(pool, last, "free");
+    cr_assert(named_destroy(pool));
+    fake_gate(false);
+    pthread_join(thread, NULL);
+    pool_check(pool);
+    gc_run();
+    cr_assert_eq(pool->allocated, 0);
+}
+
+/* Who finds no block, and a limit reached, is refused at once. */
+Test(thin, not_where_a_limit_is_set)
+{
+    void *last;
+    struct pool *pool = name_and_prepare(&last);
+    cr_assert(named_limit(pool, MANY * 2));
+    named_flush(pool);
+    size_t before = fake_discards();
+    cr_assert_eq(thin_pool(pool), 0);
+    cr_assert_eq(fake_discards(), before);
+    heap_pool_free(pool, last, "free");
+    cr_assert(named_destroy(pool));
 }
