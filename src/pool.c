@@ -15,6 +15,7 @@
  */
 #include "pool.h"
 
+#include "dice.h"
 #include "options.h"
 #include "out.h"
 #include "region.h"
@@ -107,13 +108,30 @@ static struct slab *open_slab_locked(struct pool *p)
     return container_of(p->partial.next, struct slab, link);
 }
 
+static unsigned take_from(struct slab *s, void **out, unsigned n)
+{
+    return likely(!(options.harden & HARDEN_RANDOM)) ? slab_take(s, out, n)
+                                                     : slab_take_anywhere(s, out, n, dice_roll());
+}
+
+/* Any order is as likely as any other. */
+static void shuffle(struct magazine *m)
+{
+    for (uint32_t i = m->count; i > 1; i--) {
+        uint32_t k = dice_below(i);
+        void *block = m->slot[k];
+        m->slot[k] = m->slot[i - 1];
+        m->slot[i - 1] = block;
+    }
+}
+
 /* Fills out[0..n) from the slabs, the first to be used last; returns how many, which lie at out[0..]. */
 static unsigned fill_locked(struct pool *p, void **out, unsigned n)
 {
     unsigned missing = n;
     struct slab *s;
     while (missing > 0 && (s = open_slab_locked(p)) != NULL) {
-        missing -= slab_take(s, out, missing);
+        missing -= take_from(s, out, missing);
         if (s->used == s->blocks)
             list_remove(&s->link);
     }
@@ -134,6 +152,8 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want)
         p->spares = m;
     } else {
         m->count = fill_locked(p, m->slot, want);
+        if (unlikely(options.harden & HARDEN_RANDOM))
+            shuffle(m);
         full = m->count > 0 ? m : NULL;
     }
     if (full != NULL)
