@@ -20,7 +20,19 @@ INLINE bool sample_on(void)
     return unlikely(options.guard_sample > 0);
 }
 
+/* Requests of this thread until the next one is due; 0: it made none yet. */
+extern __thread uint64_t sample_left TLS_INITIAL;
+
+/* The next one was due: draws another. False: the one that was, for `n` bytes, is not to be guarded. */
+bool sample_draw(size_t n);
+
 /* Is this request, for `n` bytes, one of the sample? */
-bool sample_due(size_t n);
+INLINE bool sample_due(size_t n)
+{
+    if (unlikely(sample_left <= 1))
+        return sample_draw(n);
+    sample_left--;
+    return false;
+}
 
 #endif

@@ -189,10 +189,10 @@ static bool sampled_or_hit(size_t n, void **p)
 
 void *heap_alloc_slow(size_t n)
 {
-    heap_start();
     void *p;
-    if (sample_on() && sampled_or_hit(n, &p))
+    if (sample_on() && sampled_or_hit(n, &p)) /* not before the start: there is no sample then */
         return p;
+    heap_start();
     struct pool *pool = pool_for(n, BLOCK_ALIGN);
     return pool != NULL ? heap_pool_alloc(pool, n, BLOCK_ALIGN, false)
                         : large_get(NULL, n, BLOCK_ALIGN, false);

@@ -114,17 +114,6 @@ static unsigned take_from(struct slab *s, void **out, unsigned n)
                                                      : slab_take_anywhere(s, out, n, dice_roll());
 }
 
-/* Any order is as likely as any other. */
-static void shuffle(struct magazine *m)
-{
-    for (uint32_t i = m->count; i > 1; i--) {
-        uint32_t k = dice_below(i);
-        void *block = m->slot[k];
-        m->slot[k] = m->slot[i - 1];
-        m->slot[i - 1] = block;
-    }
-}
-
 /* Fills out[0..n) from the slabs, the first to be used last; returns how many, which lie at out[0..]. */
 static unsigned fill_locked(struct pool *p, void **out, unsigned n)
 {
@@ -153,7 +142,7 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want)
     } else {
         m->count = fill_locked(p, m->slot, want);
         if (unlikely(options.harden & HARDEN_RANDOM))
-            shuffle(m);
+            magazine_shuffle(m, class_table[p->id].size);
         full = m->count > 0 ? m : NULL;
     }
     if (full != NULL)
