@@ -16,7 +16,7 @@
 /* Who calls tarn (debug_caller), for reports and guarded blocks: its whole stack where few blocks are guarded. */
 struct trace accuse_caller(void);
 
-/* `p` was given to `call`, and is no block's start. */
+/* `p` was given to `call`, and is no live block's start. */
 void accuse(const void *p, const char *call);
 
 /* `p`, a block of the pool `owner`, was given to another. */

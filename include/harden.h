@@ -41,6 +41,9 @@ void harden_give_out(const struct pool *pool, void *p, size_t n, bool raw);
 bool harden_take_back(const struct pool *pool, const struct slab *slab, void *p, const char *call);
 size_t harden_usable(const void *p);
 
+/* Is the block that starts at `p` out? Only under HARDEN_STATES. */
+bool harden_is_live(const void *p);
+
 /* Bytes asked for at `p`, under HARDEN_CANARY; 0: no live block starts there. */
 size_t harden_asked(const void *p);
 

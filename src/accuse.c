@@ -25,7 +25,7 @@ void accuse(const void *p, const char *call)
     if (class == CLASS_GUARDED) {
         guard_accuse(p, call, &fault);
     } else if (class_is_pool(class)) {
-        fault.kind = FAULT_INSIDE;
+        fault.kind = slab_block_of(region_slab(p), p) == p ? FAULT_TWICE : FAULT_INSIDE;
         fault.pool = pools[class].name;
         fault.pool_size = pools[class].size;
         fault.expected = slab_block_of(region_slab(p), p);

@@ -152,10 +152,15 @@ static uint8_t *state_of(const struct slab *slab, const void *p)
     return harden_on(HARDEN_STATES) ? slab_state(slab, p) : NULL;
 }
 
-size_t harden_asked(const void *p)
+bool harden_is_live(const void *p)
 {
     const uint8_t *state = state_of(region_slab(p), p);
-    return state != NULL && READ_ONCE(*state) == SLAB_LIVE ? harden_usable(p) : 0;
+    return state != NULL && READ_ONCE(*state) == SLAB_LIVE;
+}
+
+size_t harden_asked(const void *p)
+{
+    return harden_is_live(p) ? harden_usable(p) : 0;
 }
 
 /* Is a free block's content ours to choose? TARN_DEBUG's words that fill or copy it compare it themselves. */

@@ -316,7 +316,7 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
 /* A block of EXACT pools, and under TARN_DEBUG=tag or TARN_HARDEN=canary any, has no more than what was asked for. */
 static size_t pooled_usable(const struct pool *pool, const void *p)
 {
-    if (!region_starts_block(p))
+    if (!region_starts_block(p) || (harden_on(HARDEN_STATES) && !harden_is_live(p)))
         return 0;
     return unlikely(harden_extra() > 0) ? harden_usable(p) : pool->size;
 }

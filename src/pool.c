@@ -218,6 +218,8 @@ static void note_bad(struct pool_news *news, unsigned pool, void *block, enum sl
 {
     if (news->bad_count < POOL_NEWS) {
         news->bad[news->bad_count].block = block;
+        news->bad[news->bad_count].start =
+            verdict == SLAB_MISALIGNED ? slab_block_of(region_slab(block), block) : block;
         news->bad[news->bad_count].pool = pool;
         news->bad[news->bad_count].verdict = verdict;
     }
