@@ -4,7 +4,8 @@
  * Owns:       the wording of every report, and the memory of what was reported already.
  * Promises:   by TARN_MISUSE: nothing; one line (for a foreign pointer the first time only; for the other kinds
  *             once for each kind and address, FAULT_LINES of them in all; FAULT_TOUCHED always); or the line, a
- *             backtrace, and SIGABRT. A line more for each of the block's last two callers that is known.
+ *             backtrace, and SIGABRT. A line more for each of the callers, now and of the block's last alloc and
+ *             free, that is known, or for each of its frames.
  *             A report allocates nothing and keeps errno.
  * Guarded by: atomic variables.
  * Never:      runs with a lock of ours held, and never acts on the pointer.
@@ -13,6 +14,7 @@
 #define TARN_FAULT_H
 
 #include "base.h"
+#include "trace.h"
 
 enum fault_kind {
     FAULT_FOREIGN,    /* not from tarn, nor from its jemalloc */
@@ -22,6 +24,7 @@ enum fault_kind {
     FAULT_OVERRUN,    /* written behind (offset >= size asked for) or in front of (offset < 0) the block */
     FAULT_WRITTEN,    /* a free block was written to */
     FAULT_WRONG_POOL, /* given to a pool that it is not of */
+    FAULT_SIZE,       /* given back as a block of another size */
     FAULT_TOUCHED,    /* a guarded block's guard page, or the block after its free, was read or written */
     FAULT_KINDS
 };
@@ -38,7 +41,11 @@ struct fault {
     const void *expected; /* where the block starts; NULL: not known */
     ptrdiff_t offset; /* FAULT_OVERRUN, FAULT_WRITTEN, FAULT_TOUCHED: of the first bad byte, from the start */
     bool live;        /* FAULT_TOUCHED: the block is in use */
-    const void *allocated, *freed; /* the callers of its last alloc and free; NULL: not known */
+    size_t given;     /* FAULT_SIZE: that size */
+    const void *neighbour; /* FAULT_OVERRUN: the block behind it; NULL: not known */
+    bool neighbour_live;
+    struct trace called;           /* who calls now; with allocated and freed: all NULL where not known */
+    struct trace allocated, freed; /* its last alloc and free */
     const void *touched; /* FAULT_TOUCHED: just behind where the instruction starts; NULL: not known */
 };
 

@@ -9,7 +9,7 @@
  * Guarded by: LOCK_GUARD for the queue; the kernel is asked without it. A block's record is written by whoever has
  *             the block; that it is live, and who may free it, is one atomic byte.
  * Costs:      about 8 us for an alloc and a free of 100 bytes: three calls of the kernel and a page fault; 22 us of
- *             40000. At rest, 64 bytes of records a unit.
+ *             40000. At rest, 64 bytes of records a unit, and 128 for the callers.
  * Never:      fills memory that the program did not ask for: a guarded block costs its pages and one unit of addresses.
  */
 #ifndef TARN_GUARD_H
@@ -28,17 +28,17 @@ enum {
 
 /*
  * A block of `n` bytes (0 counts as 1) aligned to `align` (at most a unit; 16 at least) for the pool `pool` (a class
- * id), asked for by `caller`; it reads as zeroes. NULL: no memory, GUARD_MAX are there, the alignment is too big, or
+ * id), asked for `by` somebody; it reads as zeroes. NULL: no memory, GUARD_MAX are there, the alignment is too big, or
  * the kernel makes no more mappings: an unguarded one will do.
  */
-void *guard_alloc(size_t n, size_t align, unsigned pool, const void *caller);
+void *guard_alloc(size_t n, size_t align, unsigned pool, const struct trace *by);
 
 /*
  * Takes back `p`, which lies in a CLASS_GUARDED unit. False: *fault is to be reported, and says that no block starts
  * there, or that it is free already; or (FAULT_OVERRUN) that bytes in front of or behind it within its pages were
  * written: then the block was taken back all the same.
  */
-bool guard_free(void *p, const char *call, const void *caller, struct fault *fault);
+bool guard_free(void *p, const char *call, const struct trace *by, struct fault *fault);
 
 /* What is wrong with `p`, which lies in a CLASS_GUARDED unit, and at which no live block starts, or none for `call`. */
 void guard_accuse(const void *p, const char *call, struct fault *fault);

@@ -59,6 +59,14 @@ INLINE void heap_free(void *p, const char *call)
         heap_free_slow(p, call);
 }
 
+/* Can `p` be a block of `n` bytes, as a program claims that gives it back? What is not asked for in this way, a large or
+   a guarded block, is left to accuse_size. */
+INLINE bool heap_size_fits(const void *p, size_t n)
+{
+    size_t unit = region_unit(p);
+    return unit >= region.units || (n <= pooled_max && READ_ONCE(region.places[unit]) == place_of(n));
+}
+
 /* A block of `pool` for a request of `n` bytes, after a miss, `raw` if it shall not be poisoned. NULL: no memory after a
    collection, or the pool is at its limit; its counters say which. */
 void *heap_pool_alloc(struct pool *pool, size_t n, size_t align, bool raw);

@@ -44,4 +44,7 @@ INLINE unsigned magazine_next(unsigned batch)
     return 2 * batch + 2;
 }
 
+/* Puts short stretches of its blocks, of `size` bytes and neighbours mostly, in any order. */
+void magazine_shuffle(struct magazine *m, size_t size);
+
 #endif

@@ -31,9 +31,26 @@ enum debug_word {
     DEBUG_POISON = 1 << 8,
     DEBUG_UAF = 1 << 9,
     DEBUG_BACKUP = 1 << 10,
+    DEBUG_HARDEN = 1 << 11, /* no word: set where TARN_HARDEN needs every call */
     /* Those for which every malloc and free must come by the slow path. */
     DEBUG_HOOKS = DEBUG_FAIL | DEBUG_COLD_FIRST | DEBUG_INTEGRITY | DEBUG_CALLER | DEBUG_TAG | DEBUG_POISON |
-                  DEBUG_UAF | DEBUG_BACKUP
+                  DEBUG_UAF | DEBUG_BACKUP | DEBUG_HARDEN
+};
+
+/* TARN_HARDEN's words (harden.h). */
+enum harden_word {
+    HARDEN_DOUBLE_FREE = 1 << 0,
+    HARDEN_QUARANTINE = 1 << 1,
+    HARDEN_ZERO = 1 << 2,
+    HARDEN_CANARY = 1 << 3,
+    HARDEN_RANDOM = 1 << 4,
+    HARDEN_GUARD_PAGES = 1 << 5,
+    HARDEN_ASLR = 1 << 6,
+    HARDEN_ALL = (1 << 7) - 1,
+    /* Those for which every malloc and free must come by the slow path; */
+    HARDEN_HOOKS = HARDEN_DOUBLE_FREE | HARDEN_QUARANTINE | HARDEN_ZERO | HARDEN_CANARY,
+    /* and that ask what state a block is in. */
+    HARDEN_STATES = HARDEN_DOUBLE_FREE | HARDEN_ZERO | HARDEN_CANARY
 };
 
 enum helper { HELPER_NONE, HELPER_THREADS, HELPER_AUTO };
@@ -62,7 +79,9 @@ struct options {
         uint8_t poison;       /* of DEBUG_POISON */
         bool help;            /* the list of the words is wanted */
     } debug;
-    char pools[128]; /* how the dump shows pools: a query (query.h) */
+    unsigned harden;     /* of enum harden_word */
+    size_t guard_sample; /* one in so many allocations is guarded; 0: none */
+    char pools[128];     /* how the dump shows pools: a query (query.h) */
 };
 extern struct options options;
 

@@ -95,8 +95,8 @@ struct pool_news {
     struct list surplus; /* empty slabs, unlinked: region_release_slab each */
     unsigned bad_count;  /* bad pointers; the first POOL_NEWS are named */
     struct {
-        void *block;
-        unsigned pool; /* whose */
+        void *block, *start; /* as given; where the block starts, NULL: not known */
+        unsigned pool;       /* whose */
         enum slab_verdict verdict;
     } bad[POOL_NEWS];
 };

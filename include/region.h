@@ -28,9 +28,10 @@
 
 /* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours. */
 struct region {
-    uintptr_t base;   /* of the window: aligned to a group */
-    size_t units;     /* in the window */
-    uint16_t *places; /* in a cache: of the class of each unit */
+    uintptr_t base;             /* of the window: aligned to a group */
+    size_t units;               /* in the window */
+    uint16_t *places;           /* in a cache: of the class of each unit */
+    struct units_group *groups; /* what is known about each 64 units */
     size_t
         room; /* bytes that RLIMIT_AS and RLIMIT_DATA allowed at start, SIZE_MAX: no limit; not asked again,
                          since a seccomp filter may be in place */

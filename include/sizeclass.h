@@ -50,6 +50,16 @@ struct sizeclass {
     uint16_t batch;   /* blocks in a full magazine */
 };
 
+/* Bytes at the end of each slab that no block may have, where that leaves any; set before sizeclass_start. */
+extern HIDDEN size_t class_fence;
+
+/* Blocks of `size` bytes in a slab of so many units. */
+INLINE unsigned class_blocks(size_t size, size_t units)
+{
+    size_t bytes = units << UNIT_SHIFT;
+    return (unsigned)((bytes - class_fence >= size ? bytes - class_fence : bytes) / size);
+}
+
 /* class_table[c] for each pool's class; the other rows are all zeroes. */
 extern HIDDEN struct sizeclass class_table[CLASS_MAX];
 extern HIDDEN unsigned class_count; /* of malloc's classes */
@@ -69,10 +79,11 @@ INLINE bool class_is_pool(size_t c)
     return c - 1 < CLASS_POOLS - 1 || c >= CLASS_NAMED;
 }
 
-/* Biggest request that a pool serves, bytes; 0 before start, so that the first request takes the slow path. */
+/* Biggest request that a pool serves, bytes. */
 extern HIDDEN size_t pooled_max;
 
-/* For the hot path: smaller requests may be a pool's. pooled_max + 1, and 0 before start: then not even 0 bytes. */
+/* For the hot path: smaller requests may be a pool's. pooled_max + 1, and 0 before start, and where all shall take the slow
+   path (TARN_GUARD_SAMPLE): then not even 0 bytes. */
 extern HIDDEN size_t pooled_end;
 
 /* The map of requests up to POOLED_MAX, to places: all zero (CLASS_NONE) before start. */

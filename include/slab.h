@@ -19,23 +19,34 @@
 #include "list.h"
 
 struct slab {
-    struct list link;   /* in its pool's lists */
-    uint64_t *bits;     /* one bit a block: a piece of meta, or only_word */
-    char *base;         /* first block */
-    uint64_t inverse;   /* of the block size (sizeclass.h) */
-    uint32_t used;      /* blocks that are out */
-    uint32_t size;      /* of a block */
-    uint16_t blocks;    /* blocks in all: the class's, or fewer where the pool's limit said so */
-    uint8_t pool;       /* class id */
-    uint8_t word;       /* search starts here: 64 words at the most */
-    uint32_t units : 7; /* of the region */
-    uint32_t thin : 1;  /* no block came back since its free blocks were last looked at for whole pages */
+    struct list link;    /* in its pool's lists */
+    uint64_t *bits;      /* one bit a block: a piece of meta, or only_word */
+    char *base;          /* first block */
+    uint64_t inverse;    /* of the block size (sizeclass.h) */
+    uint32_t used;       /* blocks that are out */
+    uint32_t size;       /* of a block */
+    uint16_t blocks;     /* blocks in all: the class's, or fewer where the pool's limit said so */
+    uint8_t pool;        /* class id */
+    uint8_t word;        /* search starts here: 64 words at the most */
+    uint32_t units : 7;  /* of the region */
+    uint32_t thin : 1;   /* no block came back since its free blocks were last looked at for whole pages */
+    uint32_t fenced : 1; /* its last page is out of reach (region_slab.c) */
     uint32_t
-        serial : 24; /* of the slabs that were ever described: how many there were before, while it lasts */
-    uint64_t only_word;
+        serial : 23; /* of the slabs that were ever described: how many there were before, while it lasts */
+    union {
+        uint64_t only_word;
+        uint8_t *states; /* of enum slab_state, one a block; under TARN_HARDEN, then only_word is not used */
+    };
 };
 
 _Static_assert(sizeof(struct slab) == CACHE_LINE, "descriptors of neighbours share no line");
+
+/* What hardening knows about a block; written by whoever holds it. */
+enum slab_state {
+    SLAB_NEW, /* was not given out since the slab is there */
+    SLAB_LIVE,
+    SLAB_FREED,
+};
 
 enum slab_verdict {
     SLAB_OK,
@@ -77,6 +88,12 @@ unsigned slab_restore(struct slab *s, const uint64_t held[SLAB_WORDS_MAX]);
 
 /* Where the block that contains `p` (inside the slab) starts; NULL in the tail behind the last block. */
 void *slab_block_of(const struct slab *s, const void *p);
+
+/* The state of the block that starts at `p`, under TARN_HARDEN; NULL: none starts there. */
+uint8_t *slab_state(const struct slab *s, const void *p);
+
+/* As slab_take, beginning anywhere: `random` says where. */
+unsigned slab_take_anywhere(struct slab *s, void **out, unsigned n, uint64_t random);
 
 /* Leaves only the first `blocks` > 0 blocks of a slab with nothing out. */
 void slab_trim(struct slab *s, unsigned blocks);

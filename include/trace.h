@@ -14,11 +14,21 @@
 
 struct out;
 
+/* Where in the program something was called from: the caller, its caller, ...; NULL: no more are known. */
+enum { TRACE_DEPTH = 8 };
+struct trace {
+    const void *frame[TRACE_DEPTH];
+};
+
 /* Loads libunwind, once; called at start only by a setting that needs stacks. May allocate. */
 void trace_start(void);
 
 /* Prints the calling thread's stack on `fd`, a line a frame: address, symbol+offset, object. */
 void trace_print(int fd);
+
+/* The stack from `caller` on, a return address into the program; without libunwind, or where that is not found on it,
+   the caller alone. Must not be called with a lock held. */
+struct trace trace_take(const void *caller);
 
 /* Appends what lies just before `address`, where a call returns to: "symbol+0x12 (object)", or "(object+0x1234)".
    Takes the loader's lock. */

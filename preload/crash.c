@@ -4,6 +4,7 @@
 #include "base.h"
 #include "fault.h"
 #include "guard.h"
+#include "harden.h"
 #include "options.h"
 
 #include <errno.h>
@@ -20,7 +21,7 @@ static void explain(int signal_number, siginfo_t *info, void *context)
     struct fault fault;
     int kept = errno;
     bool sent = info->si_code <= 0; /* by kill and the like: it would not come again */
-    if (!sent && guard_explain(info->si_addr, &fault)) {
+    if (!sent && (guard_explain(info->si_addr, &fault) || harden_explain(info->si_addr, &fault))) {
         fault.call = arch_access(context);
         fault.touched = (const char *)arch_interrupted_at(context) + 1; // NOLINT(performance-no-int-to-ptr)
         fault_report(&fault);
@@ -34,7 +35,7 @@ static void explain(int signal_number, siginfo_t *info, void *context)
 void crash_start(void)
 {
     struct sigaction action = {.sa_sigaction = explain, .sa_flags = SA_SIGINFO | SA_ONSTACK}, now;
-    if ((options.debug.words & DEBUG_UAF) == 0)
+    if (!debug_on(DEBUG_UAF) && !harden_on(HARDEN_GUARD_PAGES) && options.guard_sample == 0)
         return;
     for (size_t i = 0; i < ARRAY_LENGTH(signals); i++)
         if (sigaction(signals[i], NULL, &now) == 0 && !(now.sa_flags & SA_SIGINFO) &&

@@ -31,6 +31,9 @@ INLINE void family_called(void)
     debug_caller = __builtin_return_address(0);
 }
 
+/* `p` comes back as a block of `n` bytes that it can't have, or whose size is not looked up so quickly. */
+COLD void family_accuse(const void *p, size_t n, bool resized, const char *call, const void *caller);
+
 /* What an allocating call returns: `block`, with the errno from before it, or NULL with ENOMEM. */
 INLINE void *family_answer(void *block, int errno_before)
 {

@@ -5,6 +5,7 @@
  * no register and make no call (tests/golden/hotpath.txt). Build with -fno-builtin-malloc and the like: gcc
  * makes a call of calloc out of the body of calloc.
  */
+#include "accuse.h"
 #include "family.h"
 #include "system.h"
 
@@ -141,18 +142,28 @@ EXPORT size_t malloc_usable_size(void *p)
     return heap_usable(p);
 }
 
-/* The sizes are a promise of the program's; nothing here needs them. */
+void family_accuse(const void *p, size_t n, bool resized, const char *call, const void *caller)
+{
+    int before = errno;
+    debug_caller = caller;
+    accuse_size(p, n, resized, call);
+    errno = before;
+}
+
+/* The sizes are a promise of the program's, and looked at for its sake alone. */
 EXPORT void free_sized(void *p, size_t n)
 {
-    (void)n;
+    if (unlikely(!heap_stays(p, n)) && p != NULL)
+        family_accuse(p, n, true, "free_sized", __builtin_return_address(0));
     if (unlikely(!heap_push(p)))
         free_missed(p);
 }
 
 EXPORT void free_aligned_sized(void *p, size_t align, size_t n)
 {
-    (void)align;
-    free_sized(p, n);
+    (void)align, (void)n;
+    if (unlikely(!heap_push(p)))
+        free_missed(p);
 }
 
 ALSO_KNOWN_AS(free, cfree);

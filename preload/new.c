@@ -143,18 +143,44 @@ EXPORT NOINLINE void _ZdaPvSt11align_val_t(void *p, size_t align)
     _ZdlPvSt11align_val_t(p, align);
 }
 
+static void own_delete(void *p) ALIAS_OF(_ZdlPv);
+static void own_array_delete(void *p) ALIAS_OF(_ZdaPv);
+
+/* A program's own delete knows blocks that are not as long as ours. */
+COLD static void accuse_unless_replaced(const void *p, size_t n, const char *call, const void *caller)
+{
+    if (_ZdlPv == own_delete && _ZdaPv == own_array_delete)
+        family_accuse(p, n, false, call, caller);
+}
+
+COLD static void delete_unfit(void *p, size_t n)
+{
+    accuse_unless_replaced(p, n, "delete", __builtin_return_address(0));
+    _ZdlPv(p);
+}
+
+COLD static void delete_array_unfit(void *p, size_t n)
+{
+    accuse_unless_replaced(p, n, "delete[]", __builtin_return_address(0));
+    _ZdaPv(p);
+}
+
 /* delete(p, n): what C++14 calls most */
 EXPORT void _ZdlPvm(void *p, size_t n)
 {
-    (void)n;
-    _ZdlPv(p);
+    if (unlikely(!heap_size_fits(p, n)))
+        delete_unfit(p, n);
+    else
+        _ZdlPv(p);
 }
 
 /* delete[](p, n) */
 EXPORT void _ZdaPvm(void *p, size_t n)
 {
-    (void)n;
-    _ZdaPv(p);
+    if (unlikely(!heap_size_fits(p, n)))
+        delete_array_unfit(p, n);
+    else
+        _ZdaPv(p);
 }
 
 /* delete(p, n, align) */

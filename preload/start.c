@@ -62,7 +62,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
     heap_start();
     helper_start();
     pthread_atfork(fork_prepare, fork_parent, after_fork);
-    if (options.misuse == MISUSE_ABORT)
+    if (options.misuse == MISUSE_ABORT || options.guard_sample > 0)
         trace_start();
     if (options.help)
         options_help(STDERR_FILENO, false);

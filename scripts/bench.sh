@@ -3,6 +3,7 @@
 # whole programs and start-up. Tables in Markdown on stdout; --tsv, --svg and --readme write more.
 # Three quarters of an hour; --quick does an eighth of the work in five minutes. Options: ./scripts/bench.sh --help
 # --pools measures named pools instead, against malloc and against pools with a lock each: a minute.
+# --crimes commits those of tests/victims/crimes.c under each allocator instead, and says what was noticed.
 # TARN_LIB=path measures that library instead of building one.
 set -eu
 
@@ -55,6 +56,13 @@ if [ "${1-}" = --pools ]; then
     tarn=$(realpath "${TARN_LIB:-$(./scripts/tarn lib)}")
     build_pools
     exec python3 tests/bench/pools.py --tarn "$tarn" --folder $out --command "$command" "$@"
+fi
+if [ "${1-}" = --crimes ]; then
+    shift
+    tarn=$(realpath "${TARN_LIB:-$(./scripts/tarn lib)}")
+    mkdir -p $out
+    ${CC:-cc} -O1 -fno-builtin -w -rdynamic tests/victims/crimes.c -o $out/crimes
+    exec python3 tests/bench/crimes.py --tarn "$tarn" --victim $out/crimes --command "$command" "$@"
 fi
 # Who can't be had is left out by bench.py: a comparison with three is better than none.
 ./scripts/bootstrap.sh bench >&2 || echo "bench: going on with what is here" >&2

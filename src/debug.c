@@ -119,8 +119,8 @@ static void report(enum fault_kind kind, const char *call, const struct pool *po
                                  .pool = pool->name,
                                  .expected = p,
                                  .offset = (ptrdiff_t)offset,
-                                 .allocated = READ_ONCE(note->allocated),
-                                 .freed = READ_ONCE(note->freed)});
+                                 .allocated.frame = {READ_ONCE(note->allocated)},
+                                 .freed.frame = {READ_ONCE(note->freed)}});
 }
 
 /* ---- what a free block holds ------------------------------------------------------------------------ */

@@ -11,7 +11,7 @@
 
 static uint64_t counts[FAULT_KINDS];
 
-enum { KIND_BITS = 3 };
+enum { KIND_BITS = 4 };
 _Static_assert(FAULT_KINDS <= 1 << KIND_BITS,
                "kind and address share a word: no user address has the top bits");
 
@@ -36,7 +36,9 @@ static bool worth_telling(const struct fault *f)
         return first_time(&foreign_told);
     if (f->kind == FAULT_TOUCHED)
         return true;
-    uint64_t key = (uint64_t)(uintptr_t)f->pointer << KIND_BITS | f->kind;
+    const void *site =
+        f->kind == FAULT_SIZE ? f->called.frame[0] : f->pointer; /* many blocks, one wrong type */
+    uint64_t key = (uint64_t)(uintptr_t)site << KIND_BITS | f->kind;
     for (unsigned i = 0; i < FAULT_LINES; i++) {
         uint64_t expected = 0;
         if (__atomic_compare_exchange_n(&told[i], &expected, key, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
@@ -79,6 +81,8 @@ static void describe(struct out *o, const struct fault *f)
         describe_block(o, f);
         out_print(o, " was written at offset %d, %s", (int)f->offset,
                   f->offset < 0 ? "in front of its start" : "behind its end");
+        if (f->neighbour != NULL)
+            out_print(o, " (the next one, %p, is %s)", f->neighbour, f->neighbour_live ? "in use" : "free");
         break;
     case FAULT_WRITTEN:
         describe_block(o, f);
@@ -87,6 +91,10 @@ static void describe(struct out *o, const struct fault *f)
     case FAULT_WRONG_POOL:
         describe_block(o, f);
         out_print(o, " was given to pool \"%s\"", f->other);
+        break;
+    case FAULT_SIZE:
+        describe_block(o, f);
+        out_print(o, " was given back as one of %zu bytes", f->given);
         break;
     case FAULT_TOUCHED:
         out_print(o, "at offset %d of the ", (int)f->offset);
@@ -98,13 +106,13 @@ static void describe(struct out *o, const struct fault *f)
     }
 }
 
-static void print_caller(struct out *o, const char *what, const void *address)
+static void print_caller(struct out *o, const char *what, const struct trace *by)
 {
-    if (address == NULL)
-        return;
-    out_print(o, "  %s by ", what);
-    trace_name(o, address);
-    out_print(o, "\n");
+    for (unsigned i = 0; i < TRACE_DEPTH && by->frame[i] != NULL; i++) {
+        out_print(o, i == 0 ? "  %s by " : "    called by ", what);
+        trace_name(o, by->frame[i]);
+        out_print(o, "\n");
+    }
 }
 
 static void print_lines(const struct fault *f, const char *end)
@@ -118,9 +126,10 @@ static void print_lines(const struct fault *f, const char *end)
         out_print(&o, "tarn: %p: ", f->pointer);
     describe(&o, f);
     out_print(&o, "%s; %s\n", later ? " (found at flush)" : "", end);
-    print_caller(&o, "touched", f->touched);
-    print_caller(&o, "allocated", f->allocated);
-    print_caller(&o, "freed", f->freed);
+    print_caller(&o, "touched", &(struct trace){.frame = {f->touched}});
+    print_caller(&o, "called", &f->called);
+    print_caller(&o, "allocated", &f->allocated);
+    print_caller(&o, "freed", &f->freed);
     out_flush(&o);
 }
 
@@ -130,6 +139,7 @@ static const char *end_of(enum fault_kind kind)
     switch (kind) {
     case FAULT_OVERRUN:
     case FAULT_WRITTEN:
+    case FAULT_SIZE:
         return "going on";
     case FAULT_TOUCHED:
         return "the process ends";

@@ -10,6 +10,7 @@
 
 #include "gc.h"
 #include "guard.h"
+#include "harden.h"
 #include "large.h"
 #include "lock.h"
 #include "meta.h"
@@ -74,6 +75,7 @@ void fork_child(void)
     gc_reset_lock();
     struct pool_news news;
     pool_news_init(&news);
+    harden_adopt_orphans(&news);
     thread_adopt_orphans(&news);
     gc_news(&news);
     thread_leave();

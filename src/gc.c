@@ -66,7 +66,7 @@ static void report_bad(const struct pool_news *news)
             .pointer = block,
             .pool_size = pools[news->bad[i].pool].size,
             .pool = pools[news->bad[i].pool].name,
-            .expected = misaligned ? slab_block_of(region_slab(block), block) : block,
+            .expected = news->bad[i].start,
         });
     }
 }

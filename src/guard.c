@@ -28,12 +28,16 @@ enum {
     CLEAR_MAX = UNIT /* bytes that are cleared by hand; more is given back to the kernel instead */
 };
 
+struct traces {
+    struct trace allocated, freed;
+};
+
 struct record {
     struct list link; /* in the queue */
     char *start;      /* of the block */
     size_t n;
-    const void *allocated, *freed; /* callers; a report may read them at any time */
-    uint32_t unit; /* the block's first: this one, or the one whose record tells all the rest */
+    struct traces *by; /* made once, and kept: a report may read it at any time; NULL: no memory for it */
+    uint32_t unit;     /* the block's first: this one, or the one whose record tells all the rest */
     uint32_t units;
     uint8_t pool;
     bool live;
@@ -251,7 +255,31 @@ static void fill(struct record *r)
     memset(r->start + r->n, PATTERN, (size_t)(end - r->start) - r->n);
 }
 
-void *guard_alloc(size_t n, size_t align, unsigned pool, const void *caller)
+static void note(struct trace *to, const struct trace *by)
+{
+    for (unsigned i = 0; i < TRACE_DEPTH; i++)
+        WRITE_ONCE(to->frame[i], by->frame[i]);
+}
+
+static struct trace noted(const struct trace *by)
+{
+    struct trace t;
+    note(&t, by);
+    return t;
+}
+
+static void note_alloc(struct record *r, const struct trace *by)
+{
+    static const struct trace nobody;
+    if (r->by == NULL)
+        __atomic_store_n(&r->by, meta_alloc_zeroed(sizeof *r->by), __ATOMIC_RELEASE);
+    if (r->by == NULL)
+        return;
+    note(&r->by->allocated, by);
+    note(&r->by->freed, &nobody);
+}
+
+void *guard_alloc(size_t n, size_t align, unsigned pool, const struct trace *by)
 {
     size_t page = system_page(), lead = align > page ? align : page;
     n = n == 0 ? 1 : n;
@@ -263,8 +291,7 @@ void *guard_alloc(size_t n, size_t align, unsigned pool, const void *caller)
         return NULL;
     r->start = base_of(r) + lead + ALIGN_DOWN(pages - n, align);
     r->n = n;
-    WRITE_ONCE(r->allocated, caller);
-    WRITE_ONCE(r->freed, NULL);
+    note_alloc(r, by);
     r->pool = (uint8_t)pool;
     if (!system_protect(base_of(r) + lead, pages, true)) {
         retire(r);
@@ -289,9 +316,12 @@ static void tell(const struct record *r, enum fault_kind kind, const void *p, st
         .expected = r->start,
         .offset = (const char *)p - r->start,
         .live = READ_ONCE(r->live),
-        .allocated = READ_ONCE(r->allocated),
-        .freed = READ_ONCE(r->freed),
     };
+    const struct traces *traces = __atomic_load_n(&r->by, __ATOMIC_ACQUIRE);
+    if (traces != NULL) {
+        fault->allocated = noted(&traces->allocated);
+        fault->freed = noted(&traces->freed);
+    }
 }
 
 /* The offset of the written byte that is nearest to the block; 0: none was. */
@@ -333,7 +363,7 @@ void guard_accuse(const void *pointer, const char *call, struct fault *fault)
     fault->call = call;
 }
 
-bool guard_free(void *p, const char *call, const void *caller, struct fault *fault)
+bool guard_free(void *p, const char *call, const struct trace *by, struct fault *fault)
 {
     struct record *r = find(p);
     if (r == NULL || r->start != p || !__atomic_exchange_n(&r->live, false, __ATOMIC_ACQ_REL)) {
@@ -345,9 +375,10 @@ bool guard_free(void *p, const char *call, const void *caller, struct fault *fau
         tell(r, FAULT_OVERRUN, p, fault);
         fault->call = call;
         fault->offset = damage;
-        fault->freed = caller;
+        fault->freed = *by;
     }
-    WRITE_ONCE(r->freed, caller);
+    if (r->by != NULL)
+        note(&r->by->freed, by);
     bury(r);
     return damage == 0;
 }

@@ -10,79 +10,21 @@
  */
 #include "heap.h"
 
+#include "accuse.h"
 #include "check.h"
 #include "debug.h"
 #include "fault.h"
 #include "gc.h"
 #include "guard.h"
+#include "harden.h"
 #include "large.h"
 #include "options.h"
-#include "out.h"
 #include "pool.h"
 #include "reserve.h"
+#include "sample.h"
 #include "thread.h"
 
-#include <pthread.h>
 #include <string.h>
-#include <unistd.h>
-
-/* ---- start and end ---------------------------------------------------------------------------------- */
-
-static void (*last_thread)(void);
-
-void heap_on_last_thread(void (*call)(void))
-{
-    last_thread = call;
-}
-
-static void end_thread(void *cache)
-{
-    struct pool_news news;
-    pool_news_init(&news);
-    thread_end(cache, &news);
-    gc_news(&news);
-    if (thread_count() == 0 && last_thread != NULL)
-        last_thread();
-}
-
-static bool started;
-
-/* Every realloc is to come by, and a tag belongs to no one's block. */
-static COLD void make_hooked(void)
-{
-    EACH_CLASS (c) {
-        class_table[c].stays = 0;
-        pools[c].size -= debug_extra();
-    }
-}
-
-static void start(void)
-{
-    restart_start();
-    out_remember_stderr();
-    if (!options_start(environ))
-        _exit(2);
-    sizeclass_start(options.classes, options.classes_count, options.max_pooled);
-    cache_budget(debug_on(DEBUG_COLD_FIRST) ? 0
-                                            : options.cache); /* the coldest is in the loaded magazine then */
-    pool_start();
-    if (debug_on(DEBUG_HOOKS))
-        make_hooked();
-    for (unsigned i = 0; i < options.minavail_count; i++)
-        if (options.minavail[i].size <= pooled_max)
-            pools[class_of(options.minavail[i].size)].minavail = options.minavail[i].blocks;
-    thread_start(end_thread);
-    region_limit(options.limit);
-    region_start();
-    __atomic_store_n(&started, true, __ATOMIC_RELEASE);
-}
-
-void heap_start(void)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    if (unlikely(!__atomic_load_n(&started, __ATOMIC_ACQUIRE)))
-        pthread_once(&once, start);
-}
 
 /* What signal handlers freed while their threads could not. */
 static void free_deferred(void)
@@ -131,9 +73,14 @@ static void *pooled_try(struct pool *pool, enum pool_growth *growth)
     return take_one(pool, growth); /* memory for a magazine may be all that was missing */
 }
 
-/* Whatever can be given back is: also what waits for the sake of TARN_DEBUG=uaf, which no other collection ends. */
+/* Whatever can be given back is: also what waits, guarded or in this thread's quarantine, which no other collection ends. */
 static COLD void make_room(void)
 {
+    struct pool_news news;
+    pool_news_init(&news);
+    if (thread_busy == 1) /* else a signal handler came between */
+        harden_empty(false, &news);
+    gc_news(&news);
     guard_collect();
     gc_run();
 }
@@ -165,16 +112,25 @@ static void *pooled_alloc(struct pool *pool)
     return p;
 }
 
-/* The same under TARN_DEBUG, for a request of `n` bytes. */
-static COLD void *hooked_alloc(struct pool *pool, size_t n, size_t align, bool raw)
+static COLD void *guarded_alloc(size_t n, size_t align, unsigned pool)
 {
-    if (debug_fails())
+    thread_enter();
+    struct trace by = accuse_caller();
+    void *p = guard_alloc(n, align, pool, &by);
+    thread_leave();
+    return p;
+}
+
+/* The same under TARN_DEBUG or TARN_HARDEN, for a request of `n` bytes. */
+static NOINLINE void *hooked_alloc(struct pool *pool, size_t n, size_t align, bool raw)
+{
+    if (debug_on(DEBUG_FAIL) && debug_fails())
         return NULL;
-    void *p = debug_on(DEBUG_UAF) ? guard_alloc(n, align, pool->id, debug_caller) : NULL;
+    void *p = debug_on(DEBUG_UAF) ? guarded_alloc(n, align, pool->id) : NULL;
     if (p != NULL && debug_on(DEBUG_POISON) && !raw)
         memset(p, options.debug.poison, n);
     if (p == NULL && (p = pooled_alloc(pool)) != NULL)
-        debug_give_out(pool, p, n, raw);
+        harden_give_out(pool, p, n, raw);
     return p;
 }
 
@@ -217,8 +173,8 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
         return p != NULL && zero ? memset(p, 0, n) : p;
     }
     thread_enter();
-    if (unlikely(debug_on(DEBUG_UAF)) && old == NULL)
-        p = guard_alloc(n, align, CLASS_LARGE, debug_caller);
+    if (unlikely(debug_on(DEBUG_UAF) || harden_on(HARDEN_GUARD_PAGES)) && old == NULL)
+        p = guarded_alloc(n, align, CLASS_LARGE);
     if (likely(p == NULL))
         p = large_insist(old, n, align, zero);
     thread_leave();
@@ -230,13 +186,32 @@ static void *large_get(void *old, size_t n, size_t align, bool zero)
 /* The pool for a request of malloc's; NULL: it is a large one. */
 static struct pool *pool_for(size_t n, size_t align)
 {
-    size_t extra = debug_extra();
+    size_t extra = harden_extra();
     unsigned c = n <= pooled_max - extra ? class_of_aligned(n + extra, align) : CLASS_NONE;
     return c != CLASS_NONE ? &pools[c] : NULL;
 }
 
+/* One of the sample; NULL: it is an ordinary one after all. */
+static COLD void *sampled_alloc(size_t n, size_t align)
+{
+    if (thread_busy > 0) /* in a signal handler that came between */
+        return NULL;
+    const struct pool *pool = pool_for(n, align);
+    return guarded_alloc(n, align, pool != NULL ? pool->id : CLASS_LARGE);
+}
+
+static bool sampled_or_hit(size_t n, void **p)
+{
+    if (unlikely(sample_due(n)) && (*p = sampled_alloc(n, BLOCK_ALIGN)) != NULL)
+        return true;
+    return n <= pooled_max && restart_pop(place_of(n), p);
+}
+
 void *heap_alloc_slow(size_t n)
 {
+    void *p;
+    if (sample_on() && sampled_or_hit(n, &p)) /* not before the start: there is no sample then */
+        return p;
     heap_start();
     free_deferred();
     struct pool *pool = pool_for(n, BLOCK_ALIGN);
@@ -260,46 +235,25 @@ void *heap_alloc_aligned(size_t align, size_t n)
     if (pool == NULL)
         return large_get(NULL, n, align, false);
     void *p;
+    if (sample_on() && sample_due(n) && (p = sampled_alloc(n, align)) != NULL)
+        return p;
     return restart_pop(pool->place, &p) ? p : heap_pool_alloc(pool, n, align, false);
 }
 
 /* ---- free ------------------------------------------------------------------------------------------- */
 
-/* What is wrong with a pointer that is no block's start. */
-static void report(const void *p, const char *call)
+/* May a block go back, under TARN_DEBUG or TARN_HARDEN? If not, that was reported. */
+static bool vetted(struct pool *pool, void *p, const char *call)
 {
-    unsigned class = region_class(p);
-    struct fault fault = {.kind = FAULT_FOREIGN, .call = call, .pointer = p};
-    if (class == CLASS_GUARDED) {
-        guard_accuse(p, call, &fault);
-    } else if (class_is_pool(class)) {
-        fault.kind = FAULT_INSIDE;
-        fault.pool = pools[class].name;
-        fault.pool_size = pools[class].size;
-        fault.expected = slab_block_of(region_slab(p), p);
-        debug_callers(fault.expected, &fault.allocated, &fault.freed);
-    } else if (class != CLASS_NONE) {
-        fault.kind = FAULT_INSIDE;
-    } else if (region_unit(p) < region.units) {
-        fault.kind = FAULT_FREE_SPACE;
-    }
-    fault_report(&fault);
-}
-
-/* May TARN_DEBUG's block go back? If not, that was reported. */
-static COLD bool vetted(struct pool *pool, void *p, const char *call)
-{
-    if (region_starts_block(p))
-        return debug_take_back(pool, p, call);
-    report(p, call);
+    if (likely(region_starts_block(p)))
+        return harden_take_back(pool, region_slab(p), p, call);
+    accuse(p, call);
     return false;
 }
 
-static void pooled_free(struct pool *pool, void *p, const char *call)
+static void give_back(struct pool *pool, void *p)
 {
     struct pool_news news;
-    if (unlikely(debug_on(DEBUG_HOOKS)) && !vetted(pool, p, call))
-        return;
     pool_news_init(&news);
     thread_enter();
     struct cache *cache = thread_cache();
@@ -315,14 +269,41 @@ static void pooled_free(struct pool *pool, void *p, const char *call)
     thread_leave();
 }
 
+/* To the quarantine, for what has been there longest; not in a signal handler that came between. */
+static NOINLINE void hooked_free(struct pool *pool, void *p, const char *call)
+{
+    size_t bytes = class_table[pool->id].size;
+    if (!vetted(pool, p, call))
+        return;
+    bool may_wait = harden_on(HARDEN_QUARANTINE) && bytes <= QUARANTINE_BYTES && thread_busy == 0;
+    thread_enter();
+    if (!may_wait || !harden_detain(p, bytes))
+        give_back(pool, p);
+    while (may_wait && (p = harden_release(false)) != NULL)
+        give_back(&pools[region_class(p)], p);
+    thread_leave();
+}
+
+static void pooled_free(struct pool *pool, void *p, const char *call)
+{
+    if (unlikely(debug_on(DEBUG_HOOKS)))
+        hooked_free(pool, p, call);
+    else
+        give_back(pool, p);
+}
+
 static COLD void guarded_free(void *p, const char *call)
 {
     struct fault fault;
     thread_enter();
-    bool freed = guard_free(p, call, debug_caller, &fault);
+    struct trace by = accuse_caller();
+    bool freed = guard_free(p, call, &by, &fault);
     thread_leave();
-    if (!freed)
-        fault_report(&fault);
+    if (freed)
+        return;
+    fault.called =
+        fault.kind == FAULT_OVERRUN ? (struct trace){0} : by; /* that is the free of the block itself */
+    fault_report(&fault);
 }
 
 static bool freed_large(void *p)
@@ -358,22 +339,7 @@ void heap_free_slow(void *p, const char *call)
     else if (freed_large(p))
         gc_spare();
     else if (!reserve_free(p))
-        report(p, call);
-}
-
-/* A block of the pool `owner` that was given to another. */
-static COLD void report_stranger(const void *p, const char *call, unsigned owner, const struct pool *other)
-{
-    struct fault fault = {
-        .kind = FAULT_WRONG_POOL,
-        .call = call,
-        .pointer = p,
-        .pool = pools[owner].name,
-        .pool_size = pools[owner].size,
-        .other = other->name,
-    };
-    debug_callers(p, &fault.allocated, &fault.freed);
-    fault_report(&fault);
+        accuse(p, call);
 }
 
 void heap_pool_free(struct pool *pool, void *p, const char *call)
@@ -384,19 +350,19 @@ void heap_pool_free(struct pool *pool, void *p, const char *call)
     if (owner == pool->id)
         heap_free_slow(p, call);
     else if (class_is_pool(owner) || heap_usable(p) > 0) /* large: pools[owner] is an empty place */
-        report_stranger(p, call, owner, pool);
+        accuse_stranger(p, call, owner, pool);
     else
-        report(p, call);
+        accuse(p, call);
 }
 
 /* ---- realloc, usable size --------------------------------------------------------------------------- */
 
-/* A block of EXACT pools, and under TARN_DEBUG=tag any, has no more than what was asked for. */
+/* A block of EXACT pools, and under TARN_DEBUG=tag or TARN_HARDEN=canary any, has no more than what was asked for. */
 static size_t pooled_usable(const struct pool *pool, const void *p)
 {
-    if (!region_starts_block(p))
+    if (!region_starts_block(p) || (harden_on(HARDEN_STATES) && !harden_is_live(p)))
         return 0;
-    return unlikely(debug_on(DEBUG_TAG)) ? debug_usable(p) : pool->size;
+    return unlikely(harden_extra() > 0) ? harden_usable(p) : pool->size;
 }
 
 size_t heap_usable(const void *p)
@@ -462,7 +428,7 @@ void *heap_realloc(void *p, size_t n)
         return p;
     size_t size = heap_usable(p);
     if (unlikely(size == 0)) {
-        report(p, "realloc");
+        accuse(p, "realloc");
         return NULL;
     }
     unsigned class = region_class(p);

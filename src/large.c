@@ -22,6 +22,7 @@
 
 #include "check.h"
 #include "large_jemalloc.h"
+#include "options.h"
 #include "region.h"
 #include "stack.h"
 #include "system.h"
@@ -297,6 +298,8 @@ bool large_free(void *p)
         return false;
     uncount(&books.blocks, 1);
     uncount(&books.bytes, bytes_of(p, class));
+    if (options.harden & HARDEN_ZERO)
+        clear(p, bytes_of(p, class));
     if (class == CLASS_BARE)
         bare_free(p);
     else

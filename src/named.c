@@ -10,6 +10,7 @@
 #include "check.h"
 #include "debug.h"
 #include "gc.h"
+#include "harden.h"
 #include "heap.h"
 #include "meta.h"
 #include "query.h"
@@ -47,13 +48,13 @@ static bool good(const struct wish *w)
 static size_t stride_of(const struct wish *w)
 {
     size_t align = w->align > BLOCK_ALIGN ? w->align : BLOCK_ALIGN;
-    return ALIGN_UP(w->size + debug_extra(), align);
+    return ALIGN_UP(w->size + harden_extra(), align);
 }
 
 /* The size that users are told. */
 static size_t size_of(const struct wish *w)
 {
-    return w->flags & POOL_EXACT ? w->size : stride_of(w) - debug_extra();
+    return w->flags & POOL_EXACT ? w->size : stride_of(w) - harden_extra();
 }
 
 /* The end of a path that is too long: its last part says more. */
@@ -134,7 +135,7 @@ static bool may_approximate(const struct pool *p, const struct wish *w)
 static bool fits(const struct pool *p, const struct wish *w)
 {
     size_t stride = class_table[p->id].size;
-    return stride >= w->size + debug_extra() && (w->align <= BLOCK_ALIGN || stride % w->align == 0);
+    return stride >= w->size + harden_extra() && (w->align <= BLOCK_ALIGN || stride % w->align == 0);
 }
 
 /* Writes the class's row; under TARN_DEBUG realloc must see every call. */
@@ -343,7 +344,7 @@ void *named_first(struct pool *p)
     void *block = first(p);
     thread_leave();
     if (unlikely(debug_on(DEBUG_HOOKS)) && block != NULL)
-        debug_give_out(p, block, p->size, true);
+        harden_give_out(p, block, p->size, true);
     return block;
 }
 

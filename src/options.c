@@ -207,6 +207,8 @@ bool options_start(char *const *environment)
     good &= agree_on_max_pooled();
     good &= agree_on_minavail();
     options.signal_named = is_given(offsetof(struct options, signal));
+    if (options.harden & HARDEN_HOOKS)
+        options.debug.words |= DEBUG_HARDEN;
     return good || !options.strict;
 }
 

@@ -45,13 +45,6 @@ static bool is_on(const struct word *w)
 
 /* ---------------------------------------------------------------------------------------------- reading */
 
-/* What follows `name` where it stands whole; else NULL. */
-static const char *scan_name(const char *text, const char *name)
-{
-    text = options_scan_word(text, name);
-    return text != NULL && (*text == 0 || *text == ',' || *text == '=') ? text : NULL;
-}
-
 static const char *scan_hex(const char *text, size_t *n)
 {
     static const char digits[] = "0123456789abcdefABCDEF";
@@ -99,18 +92,18 @@ static const char *scan_item(const struct row *row, const char *text)
     const char *end;
     (void)row;
     EACH_WORD (w) {
-        if ((end = scan_name(text, w->opposite)) != NULL) {
+        if ((end = options_scan_name(text, w->opposite)) != NULL) {
             clear(w);
             return end;
         }
-        if ((end = scan_name(text, w->name)) != NULL) {
+        if ((end = options_scan_name(text, w->name)) != NULL) {
             options.debug.words |= w->bit | w->implies;
             return w->value != NULL ? scan_value(w, end) : end;
         }
     }
-    if ((end = scan_name(text, "none")) != NULL)
+    if ((end = options_scan_name(text, "none")) != NULL)
         clear_all();
-    else if ((end = scan_name(text, "help")) != NULL)
+    else if ((end = options_scan_name(text, "help")) != NULL)
         options.debug.help = true;
     return end;
 }

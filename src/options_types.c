@@ -29,6 +29,12 @@ const char *options_scan_word(const char *text, const char *word)
     return text;
 }
 
+const char *options_scan_name(const char *text, const char *name)
+{
+    text = options_scan_word(text, name);
+    return text != NULL && (*text == 0 || *text == ',' || *text == '=') ? text : NULL;
+}
+
 static bool is_word(const char *text, const char *word)
 {
     const char *end = options_scan_word(text, word);
@@ -353,6 +359,18 @@ static void print_query(const struct row *row, struct out *o)
     out_print(o, "%s", (const char *)field_of(row));
 }
 
+static bool parse_count(const struct row *row, const char *text)
+{
+    size_t *n = field_of(row);
+    const char *end = options_scan_number(text, n);
+    return end != NULL && *end == 0 && *n >= row->low && *n <= row->high;
+}
+
+static void print_count(const struct row *row, struct out *o)
+{
+    out_print(o, "%zu", *(size_t *)field_of(row));
+}
+
 const struct type_verbs option_types[] = {
     [TYPE_BOOL] = {parse_bool, print_bool},
     [TYPE_SIZE] = {parse_size, print_size},
@@ -364,5 +382,7 @@ const struct type_verbs option_types[] = {
     [TYPE_MISUSE] = {parse_misuse, print_misuse},
     [TYPE_HELPER] = {parse_helper, print_helper},
     [TYPE_WORDS] = {options_parse_words, options_print_words},
+    [TYPE_HARDEN] = {options_parse_harden, options_print_harden},
+    [TYPE_COUNT] = {parse_count, print_count},
     [TYPE_QUERY] = {parse_query, print_query},
 };

@@ -20,6 +20,8 @@ enum type {
     TYPE_MISUSE,
     TYPE_HELPER,
     TYPE_WORDS,
+    TYPE_HARDEN,
+    TYPE_COUNT,
     TYPE_QUERY
 };
 
@@ -43,6 +45,10 @@ extern const struct type_verbs option_types[];
 bool options_parse_words(const struct row *row, const char *text);
 void options_print_words(const struct row *row, struct out *o);
 
+/* TARN_HARDEN's (options_harden.c). */
+bool options_parse_harden(const struct row *row, const char *text);
+void options_print_harden(const struct row *row, struct out *o);
+
 /* What follows `word` at the begin of `text`, in whatever case; NULL if something else stands there. */
 const char *options_scan_word(const char *text, const char *word);
 
@@ -52,6 +58,9 @@ const char *options_scan_number(const char *text, size_t *n);
 /* Items with a comma between two; `scan` returns what follows an item, or NULL. */
 bool options_parse_list(const struct row *row, const char *text,
                         const char *(*scan)(const struct row *, const char *));
+
+/* What follows `name` where it stands whole, before a comma, a "=" or the end; else NULL. */
+const char *options_scan_name(const char *text, const char *name);
 
 /* A size, exact, in the biggest unit that allows it. */
 void options_print_bytes(struct out *o, size_t n);

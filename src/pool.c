@@ -15,6 +15,7 @@
  */
 #include "pool.h"
 
+#include "dice.h"
 #include "options.h"
 #include "out.h"
 #include "region.h"
@@ -107,13 +108,19 @@ static struct slab *open_slab_locked(struct pool *p)
     return container_of(p->partial.next, struct slab, link);
 }
 
+static unsigned take_from(struct slab *s, void **out, unsigned n)
+{
+    return likely(!(options.harden & HARDEN_RANDOM)) ? slab_take(s, out, n)
+                                                     : slab_take_anywhere(s, out, n, dice_roll());
+}
+
 /* Fills out[0..n) from the slabs, the first to be used last; returns how many, which lie at out[0..]. */
 static unsigned fill_locked(struct pool *p, void **out, unsigned n)
 {
     unsigned missing = n;
     struct slab *s;
     while (missing > 0 && (s = open_slab_locked(p)) != NULL) {
-        missing -= slab_take(s, out, missing);
+        missing -= take_from(s, out, missing);
         if (s->used == s->blocks)
             list_remove(&s->link);
     }
@@ -134,6 +141,8 @@ struct magazine *pool_take(struct pool *p, struct magazine *m, unsigned want)
         p->spares = m;
     } else {
         m->count = fill_locked(p, m->slot, want);
+        if (unlikely(options.harden & HARDEN_RANDOM))
+            magazine_shuffle(m, class_table[p->id].size);
         full = m->count > 0 ? m : NULL;
     }
     if (full != NULL)
@@ -209,6 +218,8 @@ static void note_bad(struct pool_news *news, unsigned pool, void *block, enum sl
 {
     if (news->bad_count < POOL_NEWS) {
         news->bad[news->bad_count].block = block;
+        news->bad[news->bad_count].start =
+            verdict == SLAB_MISALIGNED ? slab_block_of(region_slab(block), block) : block;
         news->bad[news->bad_count].pool = pool;
         news->bad[news->bad_count].verdict = verdict;
     }

@@ -1,6 +1,5 @@
 /*
- * The window is chosen once, as large as could ever be used; units.h is the map of it. Slab descriptors lie beside
- * it, made a group (64 units, 4 MiB) at a time.
+ * The window is chosen once, as large as could ever be used; units.h is the map of it. Slabs are region_slab.c's.
  *
  * The kernel is never asked under the lock. Units on their way (to be mapped, to be purged) are marked taken,
  * so nobody else sees them; the lock is dropped, the kernel asked, the lock taken again and the outcome
@@ -9,15 +8,12 @@
 #include "region.h"
 
 #include "check.h"
+#include "dice.h"
 #include "lock.h"
-#include "meta.h"
+#include "options.h"
 #include "system.h"
 
 struct region region;
-
-struct group {
-    struct slab slab[GROUP_UNITS];
-};
 
 enum {
     WINDOW_PER_MEMORY = 4, /* window to physical memory: for swap, and for blocks that are never touched */
@@ -183,80 +179,6 @@ bool region_untidy(void)
     return dirty > spare_max() || (dirty > 0 && system_now() - READ_ONCE(books.since) >= SPARE_PERIOD);
 }
 
-/* ---- slabs ------------------------------------------------------------------------------------------ */
-
-_Static_assert(sizeof(struct group) <= META_MAX, "a group's descriptors are one piece of meta");
-
-/* The descriptors of a group, made if need be; NULL without memory. */
-static struct group *group_of(size_t unit)
-{
-    void **place = &books.units.group[unit / GROUP_UNITS].notes;
-    void *group = __atomic_load_n(place, __ATOMIC_ACQUIRE);
-    if (group != NULL)
-        return group;
-    struct group *fresh = meta_alloc(sizeof *fresh);
-    if (fresh == NULL)
-        return NULL;
-    if (__atomic_compare_exchange_n(place, &group, (void *)fresh, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-        return fresh;
-    meta_free(fresh, sizeof *fresh);
-    return group;
-}
-
-uint32_t *region_note(const void *p)
-{
-    size_t unit = region_unit(p);
-    struct group *group = group_of(unit);
-    return group == NULL ? NULL : &group->slab[unit % GROUP_UNITS].used;
-}
-
-struct slab *region_slab(const void *p)
-{
-    size_t unit = region_unit(p);
-    unit &= ~(size_t)(class_table[region.places[unit] >> PLACE_SHIFT].units - 1);
-    struct group *group = __atomic_load_n(&books.units.group[unit / GROUP_UNITS].notes, __ATOMIC_ACQUIRE);
-    return &group->slab[unit % GROUP_UNITS];
-}
-
-static size_t bits_bytes(unsigned blocks)
-{
-    return slab_words(blocks) * sizeof(uint64_t);
-}
-
-/* Pages come as they are touched. The whole slab's at once, in heaps beyond 64 MiB: 256 MiB of 64 bytes 8 % sooner, mixed 3 %;
-   huge pages took 2 to 13 us for each 4 KiB, where a fault takes 2: what the host has not backed, it must first. */
-struct slab *region_claim_slab(unsigned pool)
-{
-    const struct sizeclass *class = &class_table[pool];
-    bool zeroed;
-    char *base = region_claim(class->units, class->units, &zeroed);
-    if (base == NULL)
-        return NULL;
-    size_t unit = region_unit(base);
-    struct group *group = group_of(unit);
-    struct slab *slab = group == NULL ? NULL : &group->slab[unit % GROUP_UNITS];
-    uint64_t *bits = slab == NULL                     ? NULL
-                     : slab_words(class->blocks) == 1 ? &slab->only_word
-                                                      : meta_alloc(bits_bytes(class->blocks));
-    if (bits == NULL) {
-        region_release(base, class->units);
-        return NULL;
-    }
-    slab_init(slab, pool, base, bits);
-    region_set_class(base, class->units, pool);
-    return slab;
-}
-
-void region_release_slab(struct slab *s)
-{
-    /* Not the class's: a slab on its way back may outlive its pool, whose place has another size by now; nor the slab's
-       own, which may be trimmed. */
-    unsigned blocks = ((unsigned)s->units << UNIT_SHIFT) / s->size;
-    if (s->bits != &s->only_word)
-        meta_free(s->bits, bits_bytes(blocks));
-    region_release(s->base, s->units);
-}
-
 /* ---- purge ------------------------------------------------------------------------------------------ */
 
 size_t region_purge(size_t keep)
@@ -344,10 +266,18 @@ void region_limit(size_t bytes)
  * that half of the address space can't be had: ThreadSanitizer leaves only 0x55.. to programs, valgrind what is below
  * 16 TiB, an arm64 kernel with 39 bits of addresses what is below 512 GiB.
  */
+static uintptr_t first_candidate(uintptr_t random)
+{
+    const uintptr_t least = 0x110000000000, span = 0x400000000000;
+    if (options.harden & HARDEN_ASLR) /* nothing else of the process tells where it is */
+        return least + (dice_roll() & (span - 1) & ~((uintptr_t)GROUP_UNITS * UNIT - 1));
+    return least + (random * 0x9E3779B97F4A7C15u >> 20 & 0x3FFF) * 0x100000000u;
+}
+
 static bool place_window(uintptr_t random)
 {
     uintptr_t candidates[] = {
-        0x110000000000 + (random * 0x9E3779B97F4A7C15u >> 20 & 0x3FFF) * 0x100000000u,
+        first_candidate(random),
         0x550000000000,
         0x020000000000,
         0x002000000000,
@@ -386,7 +316,7 @@ bool region_start(void)
     if (tables == NULL)
         return false;
     region.places = (uint16_t *)(void *)tables;
-    books.units.group = (struct units_group *)(void *)(tables + places);
+    books.units.group = region.groups = (struct units_group *)(void *)(tables + places);
     WRITE_ONCE(books.units.group->notes, NULL); /* a read first would be one page fault more */
     books.units.groups = groups;
     region.units = units;

@@ -6,6 +6,7 @@
 struct sizeclass class_table[CLASS_MAX];
 unsigned class_count;
 unsigned class_end = CLASS_NAMED;
+size_t class_fence;
 size_t pooled_max, pooled_end;
 uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
@@ -57,7 +58,7 @@ void sizeclass_define(unsigned c, uint32_t size)
     WRITE_ONCE(class->size, size);
     WRITE_ONCE(class->stays, size);
     WRITE_ONCE(class->inverse, inverse_of(size >> GRAIN_SHIFT));
-    WRITE_ONCE(class->blocks, (uint16_t)((size_t)units * UNIT / size));
+    WRITE_ONCE(class->blocks, (uint16_t)class_blocks(size, units));
     WRITE_ONCE(class->units, (uint16_t)units);
     WRITE_ONCE(class->batch, (uint16_t)magazine_batch(size, MAGAZINE_BYTES));
 }
@@ -85,6 +86,8 @@ unsigned class_of_aligned(size_t n, size_t align)
 {
     if (align > UNIT || n > pooled_max)
         return CLASS_NONE;
+    if (align <= BLOCK_ALIGN)
+        return class_of(n);
     for (unsigned c = class_of(n); c <= class_count; c++)
         if ((class_table[c].size & (align - 1)) == 0)
             return c;

@@ -21,7 +21,8 @@ void slab_init(struct slab *s, unsigned pool, char *base, uint64_t *bits)
     s->word = 0;
     s->units = c->units & (SLAB_UNITS_MAX * 2 - 1);
     s->thin = false;
-    s->serial = __atomic_fetch_add(&serials, 1, __ATOMIC_RELAXED) & 0xffffff;
+    s->fenced = false;
+    s->serial = __atomic_fetch_add(&serials, 1, __ATOMIC_RELAXED) & 0x7fffff;
     size_t words = slab_words(c->blocks);
     for (size_t w = 0; w < words; w++)
         bits[w] = ~(uint64_t)0;
@@ -60,6 +61,26 @@ unsigned slab_take(struct slab *s, void **out, unsigned n)
     }
     unsigned taken = n - (unsigned)(slot - out);
     s->word = (uint8_t)(word < words ? word : words - 1);
+    s->used += taken;
+    return taken;
+}
+
+unsigned slab_take_anywhere(struct slab *s, void **out, unsigned n, uint64_t random)
+{
+    size_t words = slab_words(s->blocks), word = (random >> 8) % words;
+    uint64_t allowed =
+        ~(uint64_t)0 << random % 64; /* in the word where the search begins, which comes twice */
+    unsigned taken = 0;
+    for (size_t turn = 0; turn <= words && taken < n; turn++) {
+        uint64_t bits = s->bits[word] & allowed;
+        for (; bits != 0 && taken < n; bits &= bits - 1) {
+            size_t i = word * 64 + (size_t)__builtin_ctzll(bits);
+            s->bits[word] &= ~(bits & -bits);
+            out[n - ++taken] = s->base + i * s->size;
+        }
+        allowed = ~(uint64_t)0;
+        word = word + 1 == words ? 0 : word + 1;
+    }
     s->used += taken;
     return taken;
 }
@@ -181,6 +202,13 @@ void *slab_block_of(const struct slab *s, const void *p)
 {
     size_t i = block_index(s, (size_t)((const char *)p - s->base));
     return i < s->blocks ? s->base + i * s->size : NULL;
+}
+
+uint8_t *slab_state(const struct slab *s, const void *p)
+{
+    size_t offset = (size_t)((const char *)p - s->base);
+    uint32_t i = block_index(s, offset);
+    return i < s->blocks && (size_t)i * s->size == offset ? &s->states[i] : NULL;
 }
 
 void slab_check(const struct slab *s)

@@ -40,6 +40,26 @@ void trace_start(void)
     errno = error;
 }
 
+/* The first frames are ours, as many as it takes from the program's call to here. */
+struct trace trace_take(const void *caller)
+{
+    enum { OURS_MAX = 12 };
+    void *frames[OURS_MAX + TRACE_DEPTH];
+    struct trace t = {.frame = {caller}};
+    if (backtrace_into == NULL || unwinding)
+        return t;
+    int error = errno, first = 0;
+    unwinding = true;
+    int count = backtrace_into(frames, ARRAY_LENGTH(frames));
+    unwinding = false;
+    errno = error;
+    while (first < count && frames[first] != caller)
+        first++;
+    for (int i = 1; i < TRACE_DEPTH && first + i < count; i++)
+        t.frame[i] = frames[first + i];
+    return t;
+}
+
 NOINLINE void trace_print(int fd)
 {
     struct out o;

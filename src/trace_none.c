@@ -5,6 +5,11 @@
 
 void trace_start(void) {}
 
+struct trace trace_take(const void *caller)
+{
+    return (struct trace){.frame = {caller}};
+}
+
 void trace_print(int fd)
 {
     struct out o;

@@ -170,7 +170,7 @@ Test(fault, the_last_two_callers_are_named)
     const char *exit_address = dlsym(RTLD_DEFAULT, "exit");
     const char line[] = "tarn: free(0x1000): block of pool 64 was free already; ignored\n";
 
-    fault.allocated = exit_address + 5;
+    fault.allocated.frame[0] = exit_address + 5;
     fault_report(&fault);
     const char *text = printed();
     cr_expect_eq(strncmp(text, line, strlen(line)), 0, "%s", text);
@@ -178,7 +178,7 @@ Test(fault, the_last_two_callers_are_named)
     cr_expect_eq(count_of(text, "\n"), 2);
 
     fault.pointer = (void *)0x2000;
-    fault.freed = (void *)0x10;
+    fault.freed.frame[0] = (void *)0x10;
     fault_report(&fault);
     text = printed();
     cr_expect(strstr(text, "ignored\n  allocated by exit+0x5 ("), "%s", text);
@@ -186,7 +186,7 @@ Test(fault, the_last_two_callers_are_named)
     cr_expect_eq(count_of(text, "\n"), 3);
 
     fault.pointer = (void *)0x3000;
-    fault.allocated = NULL;
+    fault.allocated.frame[0] = NULL;
     fault_report(&fault);
     text = printed();
     cr_expect(strstr(text, "ignored\n  freed by (no object)\n"), "%s", text);

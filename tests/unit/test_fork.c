@@ -77,7 +77,8 @@ static bool allocates(void)
 {
     bool good = true;
     for (size_t n = 1; n < 4 * MEBIBYTE; n = n * 3 + 1) {
-        char *p = heap_alloc(n), *q = heap_alloc_aligned(4096, n), *r = guard_alloc(n, 16, CLASS_LARGE, NULL);
+        char *p = heap_alloc(n), *q = heap_alloc_aligned(4096, n),
+             *r = guard_alloc(n, 16, CLASS_LARGE, &(struct trace){0});
         good &= p != NULL && q != NULL && r != NULL;
         memset(p, 5, n);
         memset(q, 6, n);

@@ -27,7 +27,7 @@ static void start(void)
 
 TestSuite(guard, .init = start, .timeout = 60);
 
-static const void *const maker = (void *)0x1111, *const killer = (void *)0x2222;
+static const struct trace maker = {.frame = {(void *)0x1111}}, killer = {.frame = {(void *)0x2222}};
 
 static bool touchable(const char *p)
 {
@@ -36,14 +36,14 @@ static bool touchable(const char *p)
 
 static char *alloc(size_t n)
 {
-    return guard_alloc(n, BLOCK_ALIGN, POOL, maker);
+    return guard_alloc(n, BLOCK_ALIGN, POOL, &maker);
 }
 
 /* NULL: it was taken back, and nothing is wrong. */
 static const struct fault *give(void *p)
 {
     static __thread struct fault fault;
-    return guard_free(p, "free", killer, &fault) ? NULL : &fault;
+    return guard_free(p, "free", &killer, &fault) ? NULL : &fault;
 }
 
 static size_t taken(void)
@@ -79,7 +79,7 @@ Test(guard, a_block_ends_where_its_page_ends)
     for (size_t align = 16; align <= UNIT; align *= 2)
         for (size_t i = 0; i < ARRAY_LENGTH(sizes); i++) {
             size_t n = sizes[i];
-            char *p = guard_alloc(n, align, POOL, maker);
+            char *p = guard_alloc(n, align, POOL, &maker);
             cr_assert_not_null(p);
             cr_assert_eq((uintptr_t)p % align, 0, "%zu at %zu", n, align);
             char *end = (char *)ALIGN_UP((uintptr_t)p + n, PAGE);
@@ -127,7 +127,7 @@ Test(guard, what_can_not_be_is_null)
     cr_assert_null(alloc(SIZE_MAX));
     cr_assert_null(alloc(PTRDIFF_MAX));
     cr_assert_null(alloc(region.units * (size_t)UNIT));
-    cr_assert_null(guard_alloc(16, 2 * UNIT, POOL, maker));
+    cr_assert_null(guard_alloc(16, 2 * UNIT, POOL, &maker));
     cr_assert_eq(taken(), 0);
     cr_assert_eq(guard_count(), 0);
 }
@@ -157,7 +157,7 @@ Test(guard, a_second_free_is_told_with_the_callers_of_both)
     cr_assert_eq(f->kind, FAULT_TWICE);
     cr_assert_str_eq(f->call, "free");
     cr_assert(f->pointer == p && f->expected == p);
-    cr_assert(f->allocated == maker && f->freed == killer);
+    cr_assert(f->allocated.frame[0] == maker.frame[0] && f->freed.frame[0] == killer.frame[0]);
     cr_assert_eq(f->pool_size, class_table[POOL].size);
     cr_assert_eq(f->pool, pools[POOL].name);
 }
@@ -167,7 +167,8 @@ Test(guard, a_pointer_into_a_block_is_no_block)
     char *p = alloc(100);
     const struct fault *f = give(p + 1);
     cr_assert_eq(f->kind, FAULT_INSIDE);
-    cr_assert(f->pointer == p + 1 && f->expected == p && f->allocated == maker && f->freed == NULL);
+    cr_assert(f->pointer == p + 1 && f->expected == p && f->allocated.frame[0] == maker.frame[0] &&
+              f->freed.frame[0] == NULL);
     cr_assert_eq(give(p + 99)->kind, FAULT_INSIDE);
     cr_assert_eq(give(p + 100)->kind, FAULT_FREE_SPACE);
     cr_assert_eq(give(p - 1)->kind, FAULT_FREE_SPACE);
@@ -211,7 +212,8 @@ static void expect_damage(size_t n, ptrdiff_t offset)
     cr_assert_not_null(f, "%zu at %td", n, offset);
     cr_assert_eq(f->kind, FAULT_OVERRUN);
     cr_assert_eq(f->offset, offset);
-    cr_assert(f->pointer == p && f->expected == p && f->allocated == maker && f->freed == killer);
+    cr_assert(f->pointer == p && f->expected == p && f->allocated.frame[0] == maker.frame[0] &&
+              f->freed.frame[0] == killer.frame[0]);
     cr_assert_eq(give(p)->kind, FAULT_TWICE); /* it was taken back */
 }
 
@@ -246,14 +248,16 @@ Test(guard, explains_the_pages_that_nobody_may_touch)
     cr_assert(guard_explain(end + 7, &f));
     cr_assert_eq(f.kind, FAULT_TOUCHED);
     cr_assert(f.pointer == end + 7 && f.expected == p && f.offset == end + 7 - p && f.live);
-    cr_assert(f.allocated == maker && f.freed == NULL && f.pool == pools[POOL].name);
+    cr_assert(f.allocated.frame[0] == maker.frame[0] && f.freed.frame[0] == NULL &&
+              f.pool == pools[POOL].name);
     cr_assert(guard_explain((char *)ALIGN_DOWN((uintptr_t)p, PAGE) - 1, &f));
     cr_assert(f.offset < 0 && f.expected == p);
     cr_assert_not(guard_explain(p, &f)); /* no fault of ours */
     cr_assert_not(guard_explain(end - 1, &f));
     give(p);
     cr_assert(guard_explain(p + 3, &f));
-    cr_assert(f.offset == 3 && !f.live && f.allocated == maker && f.freed == killer);
+    cr_assert(f.offset == 3 && !f.live && f.allocated.frame[0] == maker.frame[0] &&
+              f.freed.frame[0] == killer.frame[0]);
 }
 
 Test(guard, explains_nothing_else)
@@ -291,7 +295,7 @@ Test(guard, the_queue_is_bounded_whatever_the_sizes)
     uint64_t seed = 3;
     for (int i = 0; i < 10000; i++) {
         size_t n = random_below(&seed, random_below(&seed, 20) == 0 ? 3 * MEBIBYTE : 60000);
-        char *p = guard_alloc(n, (size_t)16 << random_below(&seed, 10), POOL, maker);
+        char *p = guard_alloc(n, (size_t)16 << random_below(&seed, 10), POOL, &maker);
         cr_assert_not_null(p);
         cr_assert_null(give(p));
     }

@@ -303,6 +303,8 @@ Test(options, show)
                                 "  TARN_POOLS          bysize\n"
                                 "  TARN_MISUSE         warn\n"
                                 "  TARN_DEBUG          none\n"
+                                "  TARN_HARDEN         none\n"
+                                "  TARN_GUARD_SAMPLE   0\n"
                                 "  TARN_GC             1\n"
                                 "  TARN_HELPER         auto\n"
                                 "  TARN_STRICT         0\n"

@@ -123,3 +123,67 @@ Test(options_debug, the_list_of_debugging_words)
     }
     cr_expect_str_eq(strchr(line, '\n'), "\n");
 }
+
+Test(options_debug, hardening_words)
+{
+    static const struct {
+        const char *text;
+        unsigned words;
+        const char *shown; /* NULL: as it is written */
+    } table[] = {
+        {"none", 0, NULL},
+        {"0", 0, "none"},
+        {"1", HARDEN_ALL, NULL},
+        {"ALL", HARDEN_ALL, "1"},
+        {"double-free", HARDEN_DOUBLE_FREE, NULL},
+        {"quarantine", HARDEN_QUARANTINE, NULL},
+        {"zero", HARDEN_ZERO, NULL},
+        {"canary", HARDEN_CANARY, NULL},
+        {"random", HARDEN_RANDOM, NULL},
+        {"guard-pages", HARDEN_GUARD_PAGES, NULL},
+        {"aslr", HARDEN_ASLR, NULL},
+        {"canary,zero", HARDEN_ZERO | HARDEN_CANARY, "zero,canary"},
+        {"1,no-zero", HARDEN_ALL & ~HARDEN_ZERO, "double-free,quarantine,canary,random,guard-pages,aslr"},
+        {"1,no-all,zero", HARDEN_ZERO, "zero"},
+        {"no-zero,zero", HARDEN_ZERO, "zero"},
+        {"zero,none", 0, "none"},
+    };
+    for (size_t i = 0; i < ARRAY_LENGTH(table); i++) {
+        char entry[100], wanted[100];
+        snprintf(entry, sizeof entry, "TARN_HARDEN=%s", table[i].text);
+        snprintf(wanted, sizeof wanted, "* %s", table[i].shown != NULL ? table[i].shown : table[i].text);
+        cr_expect(START(entry, "TARN_DEBUG=tag"));
+        cr_expect_str_eq(printed(), "");
+        cr_expect_eq(options.harden, table[i].words, "%s: %#x", entry, options.harden);
+        cr_expect_eq(options.debug.words, DEBUG_TAG | (table[i].words & HARDEN_HOOKS ? DEBUG_HARDEN : 0),
+                     "%s", entry);
+        cr_expect_str_eq(shown("TARN_HARDEN"), wanted);
+        cr_expect_str_eq(shown("TARN_DEBUG"), "* tag");
+    }
+    static const char *const bad[] = {"", "2", "zeroes", "zero,", "zero=1", "no-none", "no-", "double free"};
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        char entry[100];
+        snprintf(entry, sizeof entry, "TARN_HARDEN=%s", bad[i]);
+        cr_expect(START(entry));
+        cr_expect_eq(options.harden, 0);
+        cr_expect_neq(strlen(printed()), 0, "%s", entry);
+    }
+}
+
+Test(options_debug, a_count)
+{
+    cr_expect(START("TARN_GUARD_SAMPLE=10000"));
+    cr_expect_eq(options.guard_sample, 10000);
+    cr_expect_str_eq(shown("TARN_GUARD_SAMPLE"), "* 10000");
+    cr_expect(START("TARN_GUARD_SAMPLE=4294967295"));
+    cr_expect_eq(options.guard_sample, UINT32_MAX);
+    static const char *const bad[] = {"", "4294967296", "-1", "1k", "1 ", "99999999999999999999"};
+    for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
+        char entry[100];
+        snprintf(entry, sizeof entry, "TARN_GUARD_SAMPLE=%s", bad[i]);
+        printed();
+        cr_expect(START(entry));
+        cr_expect_eq(options.guard_sample, 0);
+        cr_expect_neq(strlen(printed()), 0, "%s", entry);
+    }
+}

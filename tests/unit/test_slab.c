@@ -278,3 +278,27 @@ Test(slab, check_traps_what_is_broken)
     cr_assert(dies(grow_a_block, "s->used + available"));
     cr_assert(dies(change_size, "s->size"));
 }
+
+/* From wherever it begins: each block once, and then there is none. */
+Test(slab, anywhere_is_everywhere_in_the_end)
+{
+    uint64_t seed = 7;
+    for (unsigned c = 1; c <= class_count; c++)
+        for (int round = 0; round < 20; round++) {
+            describe(c);
+            static bool seen[BLOCKS_MAX];
+            unsigned taken = 0;
+            memset(seen, 0, sizeof seen);
+            for (unsigned n = 1, wanted = 1; n > 0; taken += n) {
+                wanted = 1 + (unsigned)random_below(&seed, 40);
+                n = slab_take_anywhere(&slab, out, wanted, random_next(&seed));
+                slab_check(&slab);
+                for (unsigned i = wanted - n; i < wanted; i++) {
+                    size_t at = (size_t)((char *)out[i] - BASE) / slab.size;
+                    cr_assert(block(at) == out[i] && at < slab.blocks && !seen[at]);
+                    seen[at] = true;
+                }
+            }
+            cr_assert_eq(taken, slab.blocks);
+        }
+}

@@ -282,8 +282,8 @@ Test(stats_read, counts_guarded_blocks)
     heap_start();
     stats_read(&before);
     cr_assert(before.guarded == 0 && before.guarded_bytes == 0);
-    cr_assert_not_null(guard_alloc(100, 16, 1, NULL));
-    cr_assert_not_null(guard_alloc(5000, 16, 1, NULL));
+    cr_assert_not_null(guard_alloc(100, 16, 1, &(struct trace){0}));
+    cr_assert_not_null(guard_alloc(5000, 16, 1, &(struct trace){0}));
     stats_read(&after);
     cr_assert_eq(after.guarded, 2);
     cr_assert_eq(after.guarded_bytes, guard_bytes());

@@ -115,6 +115,8 @@ settings() {
 	* TARN_POOLS          byname,match=size
 	* TARN_MISUSE         ignore
 	* TARN_DEBUG          integrity,tag
+	  TARN_HARDEN         none
+	  TARN_GUARD_SAMPLE   0
 	  TARN_GC             1
 	  TARN_HELPER         auto
 	  TARN_STRICT         0
@@ -133,10 +135,10 @@ command=(echo done)
 
 preloaded TARN_HELP=1
 verdict "TARN_HELP=1 lets the program run" test "$status,$(cat out)" = "0,done"
-for name in CLASSES MAX_POOLED CACHE MINAVAIL LIMIT SIGNAL DUMP STATS_AT_EXIT POOLS MISUSE DEBUG GC HELPER STRICT SHOW HELP; do
+for name in CLASSES MAX_POOLED CACHE MINAVAIL LIMIT SIGNAL DUMP STATS_AT_EXIT POOLS MISUSE DEBUG HARDEN GUARD_SAMPLE GC HELPER STRICT SHOW HELP; do
     verdict "TARN_HELP=1 has TARN_$name" test "$(grep -c "^  TARN_$name  *[^ ]*  *[^ ]" err)" = 1
 done
-verdict "TARN_HELP=1 has 2 lines a setting" test "$(wc -l <err)" = 34
+verdict "TARN_HELP=1 has 2 lines a setting" test "$(wc -l <err)" = 38
 
 preloaded TARN_DEBUG=help,no-merge
 verdict "TARN_DEBUG=help lets the program run" test "$status,$(cat out)" = "0,done"
