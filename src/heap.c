@@ -11,7 +11,6 @@
 #include "heap.h"
 
 #include "accuse.h"
-#include "check.h"
 #include "debug.h"
 #include "fault.h"
 #include "gc.h"
@@ -299,11 +298,10 @@ static COLD void guarded_free(void *p, const char *call)
     struct trace by = accuse_caller();
     bool freed = guard_free(p, call, &by, &fault);
     thread_leave();
-    if (freed)
-        return;
     fault.called =
         fault.kind == FAULT_OVERRUN ? (struct trace){0} : by; /* that is the free of the block itself */
-    fault_report(&fault);
+    if (!freed)
+        fault_report(&fault);
 }
 
 static bool freed_large(void *p)
@@ -317,7 +315,8 @@ static bool freed_large(void *p)
 /* A signal handler's, that struck its thread on a slow path: a block of ours waits for the next one to begin. */
 static bool defers(void *p, unsigned class)
 {
-    bool block = class_is_pool(class) ? region_starts_block(p) : class != CLASS_NONE && heap_usable(p) > 0;
+    bool block = class_is_pool(class) ? region_starts_block(p)
+                                      : class == CLASS_GUARDED || (class != CLASS_NONE && heap_usable(p) > 0);
     if (block)
         reserve_defer(p);
     return block;
