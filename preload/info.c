@@ -32,8 +32,8 @@ EXPORT struct mallinfo2 mallinfo2(void)
         return (struct mallinfo2){0};
     struct mallinfo2 info = {
         .arena = s->pool_bytes,
-        .hblks = s->large.blocks,
-        .hblkhd = s->large.bytes,
+        .hblks = s->large.blocks + s->guarded,
+        .hblkhd = s->large.bytes + s->guarded_bytes,
         .fsmblks = s->cached_bytes,
         .uordblks = s->used_bytes,
         .fordblks = s->pool_bytes - s->used_bytes,

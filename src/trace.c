@@ -5,6 +5,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <pthread.h>
 
 enum { FRAMES_MAX = 64 };
 
@@ -48,10 +49,13 @@ struct trace trace_take(const void *caller)
     struct trace t = {.frame = {caller}};
     if (backtrace_into == NULL || unwinding)
         return t;
-    int error = errno, first = 0;
+    int error = errno, first = 0, state;
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE,
+                           &state); /* the unwinder writes and reads, malloc does not */
     unwinding = true;
     int count = backtrace_into(frames, ARRAY_LENGTH(frames));
     unwinding = false;
+    pthread_setcancelstate(state, NULL);
     errno = error;
     while (first < count && frames[first] != caller)
         first++;
