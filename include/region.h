@@ -16,7 +16,7 @@
  *     absent   !mapped !taken            never asked for, or asked in vain
  *     clean     mapped !taken !dirty     ours, no memory behind it, reads as zeroes
  *     dirty     mapped !taken  dirty     ours, with pages behind it: claimed first, purged when there are many
- *     taken              taken           a slab's, or jemalloc's, or on its way to be mapped or purged
+ *     taken              taken           a slab's, or jemalloc's, or on its way to be mapped or purged (and then nobody's)
  */
 #ifndef TARN_REGION_H
 #define TARN_REGION_H

@@ -61,6 +61,9 @@ void units_free(struct units *u, size_t unit, size_t count, bool dirty);
 bool units_withdraw(struct units *u, size_t unit, size_t count);
 void units_restore(struct units *u, size_t unit, size_t count);
 
+/* Restored units are dirty after all. */
+void units_set_dirty(struct units *u, size_t unit, size_t count);
+
 /* Taken, absent units are mapped now; taken, mapped ones absent. */
 void units_set_mapped(struct units *u, size_t unit, size_t count);
 void units_set_absent(struct units *u, size_t unit, size_t count);
@@ -68,8 +71,8 @@ void units_set_absent(struct units *u, size_t unit, size_t count);
 /* Taken units turn out to be somebody else's place: they stay taken, and are counted no more. */
 void units_lose(struct units *u, size_t unit, size_t count);
 
-/* Takes the highest dirty units in a row, `most` at the most; returns how many, 0: none is dirty. */
-size_t units_take_dirty(struct units *u, size_t most, size_t *unit);
+/* Withdraws the highest dirty units in a row, `most` at the most; returns how many, 0: none is dirty. */
+size_t units_withdraw_dirty(struct units *u, size_t most, size_t *unit);
 
 void units_check(const struct units *u);
 

@@ -380,7 +380,7 @@ struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
             s = NULL;
         } else {
             s->thin = true;
-            p->withdrawn = (uint16_t)slab_withdraw(s, held);
+            p->withdrawn += (uint16_t)slab_withdraw(s, held); /* a fork's child may have lost some */
         }
     }
     lock_release(&p->lock);
@@ -393,7 +393,7 @@ void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS
     unsigned n = slab_restore(s, held);
     file_slab_locked(p, s, n);
     s->thin = s->thin && !again;
-    p->withdrawn = 0;
+    p->withdrawn -= (uint16_t)n;
     lock_release(&p->lock);
 }
 

@@ -183,24 +183,24 @@ bool region_untidy(void)
 
 size_t region_purge(size_t keep)
 {
-    size_t purged = 0, bound = READ_ONCE(books.units.dirty);
-    keep >>= UNIT_SHIFT;
-    while (purged < bound) {
+    size_t purged = 0, bound = READ_ONCE(books.units.dirty), most = keep >> UNIT_SHIFT;
+    for (bool gone = true; gone && purged < bound;) {
         size_t unit = 0, count = 0;
         lock_acquire(&books.lock);
-        if (books.units.dirty > keep)
-            count = units_take_dirty(&books.units, books.units.dirty - keep, &unit);
+        if (books.units.dirty > most)
+            count = units_withdraw_dirty(&books.units, books.units.dirty - most, &unit);
         note_idle_locked();
         lock_release(&books.lock);
         if (count == 0)
             break;
-        bool gone = system_discard(address_of(unit), count << UNIT_SHIFT);
+        gone = system_discard(address_of(unit), count << UNIT_SHIFT);
         lock_acquire(&books.lock);
-        units_free(&books.units, unit, count, !gone);
+        units_restore(&books.units, unit, count);
+        if (gone)
+            purged += count;
+        else
+            units_set_dirty(&books.units, unit, count);
         lock_release(&books.lock);
-        if (!gone)
-            break;
-        purged += count;
     }
     return purged << UNIT_SHIFT;
 }

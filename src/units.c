@@ -137,12 +137,17 @@ void units_free(struct units *u, size_t unit, size_t count, bool dirty)
     WRITE_ONCE(u->taken, u->taken - count);
     units_restore(u, unit, count);
     if (dirty)
-        WRITE_ONCE(u->dirty, u->dirty + set_bits(u, ROW_DIRTY, unit, count, true));
+        units_set_dirty(u, unit, count);
 }
 
 void units_set_mapped(struct units *u, size_t unit, size_t count)
 {
     WRITE_ONCE(u->mapped, u->mapped + set_bits(u, ROW_MAPPED, unit, count, true));
+}
+
+void units_set_dirty(struct units *u, size_t unit, size_t count)
+{
+    WRITE_ONCE(u->dirty, u->dirty + set_bits(u, ROW_DIRTY, unit, count, true));
 }
 
 void units_set_absent(struct units *u, size_t unit, size_t count)
@@ -156,7 +161,7 @@ void units_lose(struct units *u, size_t unit, size_t count)
     WRITE_ONCE(u->taken, u->taken - count);
 }
 
-size_t units_take_dirty(struct units *u, size_t most, size_t *unit)
+size_t units_withdraw_dirty(struct units *u, size_t most, size_t *unit)
 {
     for (size_t group = u->dirty == 0 ? 0 : u->top; group-- > 0;) {
         uint64_t word = free_word(u, FREE_DIRTY, group);
@@ -166,7 +171,7 @@ size_t units_take_dirty(struct units *u, size_t most, size_t *unit)
         while (count < most && count <= last && (word >> (last - count) & 1) != 0)
             count++;
         *unit = group * GROUP_UNITS + last + 1 - count;
-        units_take(u, *unit, count);
+        units_withdraw(u, *unit, count);
         return count;
     }
     return 0;

@@ -299,6 +299,35 @@ static void *claim_one(void *unused)
     return region_claim(1, 1, &own_zeroed);
 }
 
+static void *purge_all(void *unused)
+{
+    region_purge(0);
+    return unused;
+}
+
+/* It is about to be free, and nobody's failure until then. */
+Test(region, what_is_being_purged_is_not_counted_at_a_limit, .timeout = 30)
+{
+    pthread_t thread;
+    char *low = claim(20), *high = claim(20);
+    region_release_as(low, 20, false);
+    region_release(high, 20);
+    region_limit((size_t)20 * UNIT);
+    fake_gate(true);
+    pthread_create(&thread, NULL, purge_all, NULL);
+    while (fake_waiting() == 0)
+        usleep(1000);
+    low = claim(20);
+    cr_assert_not_null(low);
+    cr_assert_null(claim(1));
+    fake_gate(false);
+    pthread_join(thread, NULL);
+    cr_assert_null(claim(1));
+    region_release(low, 20);
+    cr_assert_not_null(claim(20));
+    region_check();
+}
+
 /* What is mapped in stock is not taken: not even on its way, or another thread's claim would fail at a limit. */
 Test(region, growth_takes_no_more_than_what_is_claimed)
 {

@@ -121,10 +121,12 @@ static void lose(size_t unit, size_t count)
     units_lose(&units, unit, count);
 }
 
-/* The highest dirty unit is the last of those taken; the run goes down no further than its group. */
-static void take_dirty(size_t most)
+/* The highest dirty unit is the last of those withdrawn; the run goes down no further than its group. Then they are free,
+   dirty or not. */
+static void pass_dirty(size_t most, bool still_dirty)
 {
-    size_t unit = 12345, last = UNITS, count = units_take_dirty(&units, most, &unit), expected = 0;
+    size_t unit = 12345, last = UNITS, taken = units.taken, expected = 0;
+    size_t count = units_withdraw_dirty(&units, most, &unit);
     while (last-- > 0 && !plain[last].dirty)
         ;
     if (last == SIZE_MAX) {
@@ -136,10 +138,14 @@ static void take_dirty(size_t most)
     while (expected < most && expected <= last % GROUP_UNITS && plain[last - expected].dirty);
     cr_assert_eq(count, expected);
     cr_assert_eq(unit, last + 1 - count);
+    cr_assert_eq(units.taken, taken);
     for (size_t i = unit; i <= last; i++) {
-        plain[i].taken = true;
-        plain[i].dirty = false;
+        cr_assert_eq(units_run(&units, FREE_MAPPED, i, 1), 0);
+        plain[i].dirty = still_dirty;
     }
+    units_restore(&units, unit, count);
+    if (still_dirty)
+        units_set_dirty(&units, unit, count);
 }
 
 /* ---- one by one ---- */
@@ -259,7 +265,7 @@ Test(units, any_steps_agree_with_a_plain_array, .timeout = 60)
             else if (action < 9)
                 give(&seed);
             else
-                take_dirty(1 + random_below(&seed, 100));
+                pass_dirty(1 + random_below(&seed, 100), random_below(&seed, 4) == 0);
             size_t unit = random_below(&seed, UNITS), most = random_below(&seed, UNITS);
             for (enum units_kind kind = 0; kind < KINDS; kind++)
                 cr_assert_eq(units_run(&units, kind, unit, most), plain_run(kind, unit, most));
