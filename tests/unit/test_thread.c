@@ -337,13 +337,13 @@ Test(thread, those_on_a_slow_path_are_left_alone)
 }
 
 /* They work, their blocks' first words saying whose they are, while their caches are emptied again and again. */
-enum { ROUNDS = 3000000, OUT = 64 };
+enum { OUT = 64 };
 
-static void *work(void *finished)
+static void *work(void *enough)
 {
     void **out[OUT] = {NULL};
     bool right = true;
-    for (unsigned i = 0; i < ROUNDS; i++) {
+    for (unsigned i = 0; !__atomic_load_n((bool *)enough, __ATOMIC_RELAXED); i++) {
         void ***slot = &out[i * 7 % OUT], *p;
         if (*slot != NULL) {
             right = right && **slot == slot;
@@ -367,7 +367,6 @@ static void *work(void *finished)
             **slot = slot;
         }
     }
-    __atomic_fetch_add((unsigned *)finished, 1, __ATOMIC_RELEASE);
     return right ? &pools : NULL;
 }
 
@@ -377,15 +376,16 @@ Test(thread, those_at_work_can_be_emptied_any_time, .timeout = 60)
     enum { WORKERS = 6 };
     pthread_t thread[WORKERS];
     void *result;
-    unsigned finished = 0;
+    bool enough = false;
     uint64_t times = 0;
     alloc();
     for (int i = 0; i < WORKERS; i++)
-        pthread_create(&thread[i], NULL, work, &finished);
-    while (__atomic_load_n(&finished, __ATOMIC_ACQUIRE) < WORKERS) {
+        pthread_create(&thread[i], NULL, work, &enough);
+    for (int i = 0; i < 30000 && times < 3000; i++) {
         drain_others();
         times += told;
     }
+    __atomic_store_n(&enough, true, __ATOMIC_RELAXED);
     for (int i = 0; i < WORKERS; i++) {
         pthread_join(thread[i], &result);
         cr_assert_eq(result, &pools);
