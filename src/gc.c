@@ -106,7 +106,7 @@ static size_t loose_bytes(void)
     size_t bytes = 0;
     EACH_CLASS (c) {
         uint64_t allocated = READ_ONCE(pools[c].allocated), used = READ_ONCE(pools[c].used);
-        bytes += allocated > used ? (allocated - used) * class_table[c].size : 0;
+        bytes += allocated > used ? (allocated - used) * READ_ONCE(class_table[c].size) : 0;
     }
     return bytes;
 }

@@ -97,7 +97,7 @@ unsigned class_of_aligned(size_t n, size_t align)
 void sizeclass_check(void)
 {
     check(class_count > 0 && class_count < CLASS_POOLS);
-    check(pooled_end == pooled_max + 1);
+    check(pooled_end == pooled_max + 1 || pooled_end == 0); /* 0: no request may hit (heap_start) */
     check(pooled_max == class_table[class_count].size && pooled_max <= POOLED_MAX);
     for (unsigned c = 1; c <= class_count; c++) {
         const struct sizeclass *k = &class_table[c];

@@ -25,7 +25,8 @@ static bool discard_runs(const struct slab *s, const uint64_t *held, size_t *byt
          i = next_block(held, end, s->blocks, true)) {
         end = next_block(held, i, s->blocks, false);
         size_t from = ALIGN_UP((size_t)i * s->size, page);
-        size_t to = end == s->blocks ? (size_t)s->units << UNIT_SHIFT : (size_t)end * s->size & ~(page - 1);
+        size_t to = end == s->blocks ? (size_t)class_table[s->pool].units << UNIT_SHIFT
+                                     : (size_t)end * s->size & ~(page - 1);
         if (from >= to)
             continue;
         if (!system_discard(s->base + from, to - from))

@@ -51,7 +51,8 @@ static struct cache
 
 static bool has_thread(const struct cache *cache)
 {
-    return cache->self != NULL && cache->self != &nobody;
+    struct cache **self = READ_ONCE(cache->self);
+    return self != NULL && self != &nobody;
 }
 
 void thread_start(void (*end)(void *cache))
@@ -83,7 +84,7 @@ static void push_locked(struct cache **stack, struct cache *cache)
 
 static void push_warm_locked(struct cache *cache)
 {
-    cache->self = NULL;
+    WRITE_ONCE(cache->self, NULL);
     push_locked(&registry.warm, cache);
     registry.warm_count++;
 }
@@ -98,9 +99,9 @@ static struct cache *pop_warm_locked(void)
 
 static void own_locked(struct cache *cache)
 {
-    cache->self = &cache_self;
+    WRITE_ONCE(cache->self, &cache_self);
     cache->busy = &thread_busy;
-    cache->emptied = cache->visits - 1;
+    WRITE_ONCE(cache->emptied, cache->visits - 1);
 }
 
 /* A cache for the calling thread: an idle one, else a new one; NULL without memory. */
@@ -121,7 +122,7 @@ static struct cache *acquire(void)
     cache = meta_alloc_zeroed(sizeof *cache);
     if (cache == NULL)
         return NULL;
-    cache->visits = 1; /* fresh memory is first touched here, and not with the lock */
+    WRITE_ONCE(cache->visits, 1); /* fresh memory is first touched here, and not with the lock */
     lock_acquire(&registry.lock);
     own_locked(cache);
     cache->made = registry.made;
@@ -202,7 +203,7 @@ static bool keep_warm(struct cache *cache)
     lock_acquire(&registry.lock);
     bool keep = cache->seized || registry.warm_count < WARM_MAX;
     if (cache->seized)
-        cache->self = &nobody; /* and whoever empties it gives it on */
+        WRITE_ONCE(cache->self, &nobody); /* and whoever empties it gives it on */
     else if (keep)
         push_warm_locked(cache);
     count_locked(-1);
@@ -214,7 +215,7 @@ static void empty(struct cache *cache, struct pool_news *news)
 {
     cache_drain_all(cache, news);
     lock_acquire(&registry.lock);
-    cache->self = NULL; /* until here a fork's child would have found an orphan */
+    WRITE_ONCE(cache->self, NULL); /* until here a fork's child would have found an orphan */
     push_locked(&registry.idle, cache);
     lock_release(&registry.lock);
 }
@@ -260,7 +261,7 @@ static struct cache *take_idle(struct cache **left)
     else
         cache = pop_warm_locked();
     if (cache != NULL)
-        cache->self = &nobody;
+        WRITE_ONCE(cache->self, &nobody);
     lock_release(&registry.lock);
     return cache;
 }
@@ -325,7 +326,7 @@ static void release(struct cache *cache, bool emptied)
     }
     __atomic_store_n(&cache->seized, false, __ATOMIC_RELEASE);
     if (cache->self == &nobody) { /* its thread ended meanwhile */
-        cache->self = NULL;
+        WRITE_ONCE(cache->self, NULL);
         push_warm_locked(cache);
     }
     lock_release(&registry.lock);

@@ -46,7 +46,7 @@ void fake_limit(size_t bytes)
 
 void fake_advance(size_t ms)
 {
-    fake.now += ms;
+    __atomic_fetch_add(&fake.now, ms, __ATOMIC_RELAXED);
 }
 
 static struct {
@@ -174,7 +174,7 @@ size_t system_limit(void)
 
 uint64_t system_now(void)
 {
-    return fake.now;
+    return READ_ONCE(fake.now);
 }
 
 size_t system_memory(void)

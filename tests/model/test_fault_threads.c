@@ -224,6 +224,7 @@ static void script(void)
 {
     static struct worker worker[THREADS];
     pthread_t helper;
+    heap_start(); /* as preload/ does before there are threads */
     pthread_create(&helper, NULL, help, NULL);
     for (size_t t = 0; t < THREADS; t++) {
         worker[t] = (struct worker){.seed = 7 + t};
@@ -256,6 +257,7 @@ static void recover(void)
         refused_fail("did not recover", nulls);
     for (size_t i = 0; i < HANDED; i++)
         give(handed[i]);
+    guard_collect();
     gc_run();
     heap_check();
     guard_check();

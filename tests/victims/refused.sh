@@ -30,6 +30,7 @@ refuse all 5 prlimit --as=$((4 << 30))
 refuse mprotect 1 TARN_DEBUG=uaf && counts mprotect
 refuse all 3 TARN_DEBUG=uaf
 refuse all 3 TARN_DEBUG=integrity,tag,backup,caller
+refuse all 3 TARN_HARDEN=1
 refuse all 3 TARN_HELPER=0 TARN_CACHE=0
 
 exit $failed
