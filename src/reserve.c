@@ -52,14 +52,19 @@ static void push(uint64_t *head, void *p)
     } while (!__atomic_compare_exchange_n(head, &before, after, true, __ATOMIC_RELEASE, __ATOMIC_RELAXED));
 }
 
-/* ThreadSanitizer, too, need not mind the word of a block in use. */
-__attribute__((no_sanitize("thread"))) static void *pop(uint64_t *head)
+/* The word of a block that may be in use by now: ThreadSanitizer need not mind. */
+__attribute__((noinline, no_sanitize("thread"))) static void *word_of(void **block)
+{
+    return READ_ONCE(*block);
+}
+
+static void *pop(uint64_t *head)
 {
     uint64_t before = __atomic_load_n(head, __ATOMIC_ACQUIRE), after;
     do {
         if (block_of(before) == NULL)
             return NULL;
-        void *next = __atomic_load_n(block_of(before), __ATOMIC_RELAXED);
+        void *next = word_of(block_of(before));
         after = (before >> NUMBER_SHIFT << NUMBER_SHIFT) | (uint64_t)(uintptr_t)block_of((uintptr_t)next);
     } while (!__atomic_compare_exchange_n(head, &before, after, true, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE));
     return block_of(before);
