@@ -382,6 +382,7 @@ void *named_refill(struct pool *p, uint64_t avail)
 static void recall(struct pool *p, struct pool_news *news)
 {
     thread_recall();
+    harden_empty(false, news);
     thread_drain_idle(news);
     thread_drain_others(false, news, gc_news);
     struct cache *cache = thread_own();
