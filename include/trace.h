@@ -23,6 +23,9 @@ struct trace {
 /* Loads libunwind, once; called at start only by a setting that needs stacks. May allocate. */
 void trace_start(void);
 
+/* No stacks from now on: for the child of a fork, where a thread that did not come along may have held the loader's lock. */
+void trace_forget(void);
+
 /* Prints the calling thread's stack on `fd`, a line a frame: address, symbol+offset, object. */
 void trace_print(int fd);
 

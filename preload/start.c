@@ -12,6 +12,7 @@
 #include "helper.h"
 #include "options.h"
 #include "signal.h"
+#include "thread.h"
 #include "trace.h"
 
 #include <errno.h>
@@ -25,9 +26,19 @@
 HIDDEN extern void *__dso_handle; // NOLINT(bugprone-reserved-identifier)
 void *__dso_handle;               // NOLINT(bugprone-reserved-identifier)
 
+static bool had_threads;
+
+static void before_fork(void)
+{
+    had_threads = thread_count() > 1;
+    fork_prepare();
+}
+
 static void after_fork(void)
 {
     fork_child();
+    if (had_threads)
+        trace_forget();
     helper_forget();
 }
 
@@ -61,7 +72,7 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
         environ = environment;
     heap_start();
     helper_start();
-    pthread_atfork(fork_prepare, fork_parent, after_fork);
+    pthread_atfork(before_fork, fork_parent, after_fork);
     if (options.misuse == MISUSE_ABORT || options.guard_sample > 0)
         trace_start();
     if (options.help)

@@ -41,6 +41,11 @@ void trace_start(void)
     errno = error;
 }
 
+void trace_forget(void)
+{
+    backtrace_into = NULL;
+}
+
 /* The first frames are ours, as many as it takes from the program's call to here. */
 struct trace trace_take(const void *caller)
 {

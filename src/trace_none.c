@@ -3,6 +3,8 @@
 
 #include "out.h"
 
+void trace_forget(void) {}
+
 void trace_start(void) {}
 
 struct trace trace_take(const void *caller)

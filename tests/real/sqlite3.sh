@@ -30,7 +30,7 @@ VACUUM;
 PRAGMA integrity_check;
 .dump
 END
-both work 4000000 sqlite3 -batch :memory:
+both work 1000000 sqlite3 -batch :memory:
 expect "the database is whole" matches '^ok$' work.tarn.out
 expect "and is all there" at_least "$(grep -c 'INSERT INTO person' work.tarn.out)" 128000
 

@@ -75,7 +75,7 @@ static void expect_told(const char *call, const char *what)
 {
     char wanted[300];
     snprintf(wanted, sizeof wanted,
-             call != NULL ? "tarn: %s(%p): " : "tarn: %s%p: ", call != NULL ? call : "", block);
+             call != NULL ? "tarn: %s(%p): " : "tarn: %s%p: ", call != NULL ? call : "", (void *)block);
     snprintf(wanted + strlen(wanted), 200, "block of pool \"session\" (%d bytes) %s\n", SIZE, what);
     const char *got = printed();
     cr_expect_eq(strncmp(got, wanted, strlen(wanted)), 0, "%s, not %s", got, wanted);
@@ -183,7 +183,7 @@ Test(harden, an_overrun_by_one_byte_is_found)
     start_with(HARDEN_CANARY);
     cr_expect_eq(harden_extra(), 8);
     for (int n = 0; n <= SIZE - 8; n++) {
-        int end = n > 0 ? n : 1;
+        size_t end = n > 0 ? (size_t)n : 1;
         uint64_t before = fault_count(FAULT_OVERRUN);
         give_out((size_t)n);
         cr_expect_eq(harden_usable(block), end);
@@ -224,7 +224,8 @@ Test(harden, an_overrun_is_told_with_the_neighbour)
         cr_expect(take_back());
         cr_expect_eq(fault_count(FAULT_OVERRUN), told + 1);
         snprintf(what, sizeof what,
-                 "was written at offset 22, behind its end (the next one, %p, is free); going on", next);
+                 "was written at offset 22, behind its end (the next one, %p, is free); going on",
+                 (void *)next);
         if (!live) /* the same block and kind a second time is not told */
             expect_told("free", what);
     }
