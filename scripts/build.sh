@@ -1,7 +1,7 @@
 #!/bin/bash
 # build.sh [PRESET] [--compiler gcc|clang] [--target TARGET]: configures and builds; prints the build's folder.
 #
-# PRESET is release (the default), debug, asan, ubsan or tsan. The folder is build/ for release by gcc, and
+# PRESET is release (the default), debug, asan, ubsan, tsan or fuzz (clang's). The folder is build/ for release by gcc, and
 # build-PRESET/ or build-PRESET-clang/ otherwise.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)

@@ -5,12 +5,13 @@
 #   clang      all but the real programs, built with clang
 #   debug      the same with gcc and tarn's own checks (lock order, invariants) on
 #   asan ubsan tsan    the tests of the core under a sanitizer
+#   fuzz       the fuzzers, some seconds each, with clang; tests/fuzz/run.sh for longer
 #
 # The last line is "N passed, N failed, N skipped". A Criterion program counts as its tests; a script as the lines
 # "ok: WHAT", "FAILED: WHAT" and "skipped: WHAT" that it prints, or as a last line like ours; any other test as one.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- release clang debug asan ubsan tsan
+[ $# -gt 0 ] || set -- release clang debug asan ubsan tsan fuzz
 
 # What the caller's shell happens to have set is no part of the test: a preload, settings, ignored signals.
 unset LD_PRELOAD "${!TARN_@}"
@@ -56,6 +57,7 @@ count()
 for configuration; do
     case "$configuration" in
     clang) set -- release --compiler clang ;;
+    fuzz) set -- fuzz --compiler clang ;;
     *) set -- "$configuration" ;;
     esac
     [ "$configuration" = release ] && leave_out='^$' || leave_out='^(source|real)$'

@@ -373,6 +373,7 @@ static bool fill(struct pool *p, uint64_t avail)
 void *named_refill(struct pool *p, uint64_t avail)
 {
     thread_enter();
+    gc_attend(thread_cache()); /* with the block, it would give back what was filled */
     bool filled = fill(p, avail);
     thread_leave();
     return filled ? heap_pool_alloc(p, p->size, p->align, true) : NULL;

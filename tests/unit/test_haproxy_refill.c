@@ -285,3 +285,14 @@ Test(haproxy_refill, bug_7_what_the_limit_refuses_is_counted_apart)
     cr_assert_null(tarn_pool_get_first(pool)); /* asks for nothing, so nothing is refused */
     check_counts(2, 0, 4);
 }
+
+/* Whoever is to drain its cache because of another's flush or collection does so before, not between filling and
+   taking: it would give back what was filled. */
+Test(haproxy_refill, stays_filled_when_a_recall_is_on)
+{
+    start_pool();
+    thread_recall();
+    cr_assert_not_null(tarn_pool_refill(pool, 5 * A_SLAB));
+    cr_assert_geq(free_now(pool), 5 * A_SLAB);
+    heap_check();
+}
