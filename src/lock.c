@@ -14,7 +14,7 @@ static __thread bool exclusive;
 
 #ifdef TARN_DEBUG
 
-#define HELD_MAX 300 /* fork holds every pool at once */
+#define HELD_MAX 270 /* fork holds every pool at once */
 
 static __thread unsigned held[HELD_MAX];
 static __thread unsigned held_count;
