@@ -100,10 +100,10 @@ static void itself(const char *path)
     printf("%s\n", library == NULL ? dlerror() : "came");
     expect(confined_work(20000, 300000) && confined_threads(4));
     if (library != NULL) {
-        void *(*create)(const char *, size_t, unsigned) = dlsym(library, "tarn_pool_create");
+        void *(*create)(const char *, size_t, size_t, unsigned) = dlsym(library, "tarn_pool_create");
         void *(*alloc)(void *) = dlsym(library, "tarn_pool_alloc");
         void (*give)(void *, void *) = dlsym(library, "tarn_pool_free");
-        void *pool = create("loaded", 100, 0), *block = alloc(pool);
+        void *pool = create("loaded", 100, 0, 0), *block = alloc(pool);
         expect(pool != NULL && block != NULL);
         memset(block, 1, 100);
         give(pool, block);
