@@ -145,13 +145,21 @@ static bool called_by_libc(void)
            caller.dli_fbase == libc.dli_fbase || (uintptr_t)caller.dli_fbase == getauxval(AT_BASE);
 }
 
+/* As it is in most signal handlers: one may have interrupted pthread_create, or the loader. */
+static bool blocks_signals(void)
+{
+    sigset_t now;
+    return pthread_sigmask(SIG_BLOCK, NULL, &now) != 0 || !sigisemptyset(&now);
+}
+
 void helper_hire(void)
 {
     uint64_t now = system_now();
     if (thread_busy > 0 || now < READ_ONCE(helper.not_before) || READ_ONCE(helper.state) != ABSENT)
         return;
     WRITE_ONCE(helper.not_before, now + AFTER_LIBC);
-    if (getpid() == helper.process && !called_by_libc() && move_state(ABSENT, FOR_A_WHILE))
+    if (getpid() == helper.process && !blocks_signals() && !called_by_libc() &&
+        move_state(ABSENT, FOR_A_WHILE))
         appoint(FOR_A_WHILE);
 }
 
