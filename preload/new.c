@@ -146,10 +146,17 @@ EXPORT NOINLINE void _ZdaPvSt11align_val_t(void *p, size_t align)
 static void own_delete(void *p) ALIAS_OF(_ZdlPv);
 static void own_array_delete(void *p) ALIAS_OF(_ZdaPv);
 
+/* clang takes it for granted that two names are two functions. */
+static bool is_same(void (*now)(void *), void (*own)(void *))
+{
+    __asm__("" : "+r"(now));
+    return now == own;
+}
+
 /* A program's own delete knows blocks that are not as long as ours. */
 COLD static void accuse_unless_replaced(const void *p, size_t n, const char *call, const void *caller)
 {
-    if (_ZdlPv == own_delete && _ZdaPv == own_array_delete)
+    if (is_same(_ZdlPv, own_delete) && is_same(_ZdaPv, own_array_delete))
         family_accuse(p, n, false, call, caller);
 }
 
