@@ -5,13 +5,14 @@
 #   clang      all but the real programs, built with clang
 #   debug      the same with gcc and tarn's own checks (lock order, invariants) on
 #   asan ubsan tsan    the tests of the core under a sanitizer
+#   checked hardened   real programs, and what C and POSIX ask, under TARN_DEBUG=integrity,tag,poison and TARN_HARDEN=1
 #   fuzz       the fuzzers, some seconds each, with clang; tests/fuzz/run.sh for longer
 #
 # The last line is "N passed, N failed, N skipped". A Criterion program counts as its tests; a script as the lines
 # "ok: WHAT", "FAILED: WHAT" and "skipped: WHAT" that it prints, or as a last line like ours; any other test as one.
 set -eu
 cd "$(dirname "$0")/.."
-[ $# -gt 0 ] || set -- release clang debug asan ubsan tsan fuzz
+[ $# -gt 0 ] || set -- release checked hardened clang debug asan ubsan tsan fuzz
 
 # What the caller's shell happens to have set is no part of the test: a preload, settings, ignored signals.
 unset LD_PRELOAD "${!TARN_@}"
@@ -58,9 +59,20 @@ for configuration; do
     case "$configuration" in
     clang) set -- release --compiler clang ;;
     fuzz) set -- fuzz --compiler clang ;;
+    checked | hardened) set -- release ;;
     *) set -- "$configuration" ;;
     esac
-    [ "$configuration" = release ] && leave_out='^$' || leave_out='^(source|real)$'
+    # Under settings: not what measures memory or pace, or asks for the words or the order of tarn as it comes.
+    settings= which=. but_not='^$'
+    case "$configuration" in
+    checked) settings=TARN_DEBUG=integrity,tag,poison ;;
+    hardened) settings=TARN_HARDEN=1 ;;
+    esac
+    [ -z "$settings" ] || {
+        which='^(real|examples|victims)[.]'
+        but_not='[.](confined|crimes|debug|family|idle|limits|locks|reenter|refused|selfbuild|signal|soak|threads|uaf)$'
+    }
+    [ "$configuration" = release ] || [ -n "$settings" ] && leave_out='^$' || leave_out='^(source|real)$'
     begun=$SECONDS
     if ! folder=$(scripts/build.sh "$@"); then
         echo "$configuration: the build failed"
@@ -69,7 +81,8 @@ for configuration; do
     fi
     report=$folder/report.xml
     rm -f "$report"
-    env --default-signal ctest --test-dir "$folder" -j "$(nproc)" -LE "$leave_out" --no-tests=error \
+    env --default-signal SETTINGS="$settings" ctest --test-dir "$folder" -j "$(nproc)" -LE "$leave_out" \
+        -R "$which" -E "$but_not" --no-tests=error \
         --output-junit "$report" --test-output-size-passed 4000000 --test-output-size-failed 4000000 \
         --output-on-failure --progress >"$folder/report.txt" 2>&1 </dev/null || true
     if [ ! -s "$report" ]; then

@@ -1,6 +1,7 @@
 # What the scripts of tests/real, and some of tests/victims, share: where things are, a scratch directory that is the
 # working directory, expectations, and one command run without tarn and with it.
-# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory).
+# Environment: LIBTARN or TARN_LIB (the library), VICTIMS or TARN_BUILD/victims (the victims' directory), SETTINGS
+# (NAME=VALUE..., of tarn, for all that runs under it).
 set -u
 
 library=${LIBTARN:-${TARN_LIB:-}}
@@ -65,7 +66,7 @@ plain() { run_as plain "$@"; }
 tarn() {
     local name=$1; shift
     rm -f "$name".dump.*
-    run_as tarn "$name" LD_PRELOAD="$library" TARN_STATS_AT_EXIT=1 TARN_DUMP="$scratch/$name.dump.%p" "$@"
+    run_as tarn "$name" LD_PRELOAD="$library" ${SETTINGS:-} TARN_STATS_AT_EXIT=1 TARN_DUMP="$scratch/$name.dump.%p" "$@"
 }
 
 # The most bytes that any of a command's processes had out of pools, as it exited or was asked.
@@ -76,6 +77,7 @@ pooled_bytes() {
 # alike NAME: both runs ended, spoke and complained alike; tarn was there, and served at least $2 bytes (64 KiB).
 alike() {
     local name=$1
+    [ -z "${SETTINGS:-}" ] || set -- "$1" # with a tag or a canary, fewer blocks fit into pools
     expect "$name: the same exit status" same_file "$name.plain.status" "$name.tarn.status"
     expect "$name: the same output" same_file "$name.plain.out" "$name.tarn.out"
     expect "$name: the same complaints" same_file "$name.plain.err" "$name.tarn.err"
