@@ -84,7 +84,9 @@ for kind in address thread; do
     lives "  but with its library before" gcc-$kind LD_PRELOAD="$runtime:@" ./gcc-$kind work
 done
 
-if command -v valgrind >/dev/null; then
+if readelf -p .comment "$library" | grep -q clang; then
+    echo "skipped: valgrind: it can't read what clang tells debuggers"
+elif command -v valgrind >/dev/null; then
     lives "valgrind, no tool" none valgrind -q --tool=none "$confined" work
     lives "valgrind" memcheck valgrind -q --error-exitcode=9 "$loaded" plugins 3
 else
