@@ -10,7 +10,7 @@ survives() {
     tarn reenter "$victims/reenter" "$@"
     expect "$what" same_text "$(cat reenter.tarn.status)" 0
     expect "  without a word" empty_file reenter.tarn.err
-    expect "  ($(cat reenter.tarn.out))" at_least "$(awk '{ print $5 }' reenter.tarn.out)" 5000
+    expect "  ($(cat reenter.tarn.out))" at_least "$(awk '{ print $5 }' reenter.tarn.out)" 1000
 }
 survives "one thread" 3 1
 survives "two threads" 3 2
