@@ -258,7 +258,7 @@ static void fill(struct record *r)
 static void note(struct trace *to, const struct trace *by)
 {
     for (unsigned i = 0; i < TRACE_DEPTH; i++)
-        WRITE_ONCE(to->frame[i], by->frame[i]);
+        WRITE_ONCE(to->frame[i], READ_ONCE(by->frame[i]));
 }
 
 static struct trace noted(const struct trace *by)
