@@ -1,8 +1,7 @@
 /*
- * The story of a first malloc(100): class_of gives 0, because nothing is set up; cache_pop on the empty cache
- * misses; heap_alloc_slow starts tarn (settings, classes, region, pools), makes the thread a cache, which
- * misses too; cache_refill finds the pool empty, claims a slab of the region, and fills a magazine from it.
- * The second malloc(100) takes 19 instructions.
+ * The story of a first malloc(100): class_of gives 0, nothing being set up; cache_pop on the empty cache misses;
+ * heap_alloc_slow starts tarn (settings, classes, region, pools), makes the thread a cache, which misses too;
+ * cache_refill finds the pool empty, claims a slab, and fills a magazine from it. The second takes 19 instructions.
  *
  * The story of a failing one: the kernel, or TARN_LIMIT, or jemalloc refuses. The pool's `failed` goes up,
  * gc_run gives back whatever is not in use, and the request is tried once more. If that fails too, `failed`
@@ -230,6 +229,7 @@ void *heap_alloc_zeroed(size_t n)
 void *heap_alloc_aligned(size_t align, size_t n)
 {
     heap_start();
+    align = align < BLOCK_ALIGN ? BLOCK_ALIGN : align;
     struct pool *pool = pool_for(n, align);
     if (pool == NULL)
         return large_get(NULL, n, align, false);

@@ -185,8 +185,9 @@ static void check_got(const struct kind *k, const void *p, unsigned way, size_t 
 static void take(struct held *h, struct kind *k, unsigned way, size_t avail)
 {
     struct tarn_pool_stats before = stats_of(k);
-    if (avail * before.size > ROOM && avail < SIZE_MAX / 2)
-        avail = ROOM / before.size;
+    size_t apart = before.size > before.align ? before.size : before.align;
+    if (avail > ROOM / apart && avail < SIZE_MAX / 2)
+        avail = ROOM / apart;
     errno = ERRNO;
     void *p = get(k, way, avail);
     k->out += p != NULL;

@@ -98,6 +98,17 @@ static void *start_and_alloc(void *unused)
     return alloc(64);
 }
 
+Test(heap_start, a_block_that_ends_at_its_fence_is_aligned_as_any)
+{
+    setenv("TARN_HARDEN", "guard-pages", 1);
+    for (size_t n = 300001; n < 300001 + 16; n++) {
+        char *p = heap_alloc_aligned(8, n);
+        cr_assert_eq((uintptr_t)p % BLOCK_ALIGN, 0, "%zu", n);
+        cr_assert_eq(region_class(p), CLASS_GUARDED);
+        heap_free(p, "free");
+    }
+}
+
 Test(heap_start, many_threads_may_start_it_at_once)
 {
     pthread_t thread[8];
