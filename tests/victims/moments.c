@@ -2,6 +2,7 @@
  * moments WHEN: SIGQUIT at odd moments of a process's life, which ends with 42 all the same.
  *   constructor          in the program's constructor; libmoments.so has one of a library, and a destructor
  *   child, child-threads to a fork's child, by itself and by its parent, while that gets one too
+ *   vfork N              to N children that have our memory, by themselves, while threads allocate
  *   forking N, forking-threads N   from another process, N forks long
  *   thread N             in the destructors of N threads' variables and keys, and by main until each is gone
  *   exit, quick-exit     in atexit handlers, as stdio writes its buffers, in the program's destructor
@@ -126,6 +127,23 @@ static bool fork_children(int n)
         raise(SIGQUIT);
         churn((unsigned)i);
         free(block);
+        if (!is_fine(status_of(child)))
+            return false;
+    }
+    return true;
+}
+
+static bool vfork_children(int n)
+{
+    start_threads();
+    for (int i = 0; i < n; i++) {
+        pid_t child = vfork();
+        if (child == 0) {
+            raise(SIGQUIT);
+            raise(SIGQUIT);
+            _exit(FINE);
+        }
+        churn((unsigned)i);
         if (!is_fine(status_of(child)))
             return false;
     }
@@ -331,6 +349,8 @@ int main(int argc, char **argv)
         start_threads();
     if (is_mode("child") || is_mode("child-threads"))
         return fork_children(rounds) ? FINE : 1;
+    if (is_mode("vfork"))
+        return vfork_children(rounds) ? FINE : 1;
     if (is_mode("forking") || is_mode("forking-threads"))
         return fork_under_fire(rounds) ? FINE : 1;
     if (is_mode("thread"))

@@ -39,6 +39,8 @@ done
 
 lives "a fork's child, by itself and by its parent" -- child 10
 lives "  of a parent with threads" -- child-threads 3
+lives "  of vfork, which has its parent's memory" -- vfork 20
+answered 40
 lives "from outside, while it forks" -- forking 10
 lives "  a parent with threads" -- forking-threads 5
 lives "as a thread ends: variables, keys, and behind them" -- thread 20
