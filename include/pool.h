@@ -155,13 +155,18 @@ uint64_t pool_unused(struct pool *p);
  */
 void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news);
 
+/* The free blocks of one slab, out of its pool. Written under the pool's lock: a fork's child finds them as they were. */
+struct pool_hand {
+    struct slab *slab; /* NULL: none */
+    uint64_t held[SLAB_WORDS_MAX];
+};
+
 /*
- * The pool's next slab, if it is partly in use, at most by half, and blocks came back since it was looked at last: all
- * its free blocks are out then, `held` says which, until pool_restore puts them back; if they are to come up `again`, it
- * has not been looked at. NULL: not this one.
+ * Takes those of the pool's next slab, if it is partly in use, at most by half, and blocks came back since it was looked at
+ * last, until pool_restore puts them back; if they are to come up `again`, it has not been looked at. False: not this one.
  */
-struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX]);
-void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX], bool again);
+bool pool_withdraw(struct pool *p, struct pool_hand *hand);
+void pool_restore(struct pool *p, struct pool_hand *hand, bool again);
 
 /* The invariants above; takes the lock. */
 void pool_check(struct pool *p);

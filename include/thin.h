@@ -1,9 +1,9 @@
 /*
  * thin: whole pages of free blocks in slabs that are partly in use.
  *
- * Owns:       nothing.
+ * Owns:       the free blocks of the slab that it is at.
  * Promises:   what goes to the kernel lies in free blocks only; while it goes, nobody else gets these.
- * Guarded by: the pool's lock, released while the kernel is asked.
+ * Guarded by: the turn to collect; for the blocks the pool's lock, released while the kernel is asked.
  * Never:      is worth it for blocks far smaller than a page that stay at random: of ten blocks of 100 bytes that one
  *             of stays, one page in a hundred is free.
  */
@@ -17,5 +17,8 @@
    among them. Not under TARN_DEBUG's words for blocks: those write into free ones; nor where a limit is set: who then finds
    no block is refused. */
 size_t thin_pool(struct pool *p);
+
+/* In a fork's child: puts back what the parent had out. */
+void thin_adopt_orphans(void);
 
 #endif

@@ -70,7 +70,7 @@ for configuration; do
     esac
     [ -z "$settings" ] || {
         which='^(real|examples|victims)[.]'
-        but_not='[.](confined|crimes|debug|family|idle|limits|locks|reenter|refused|selfbuild|signal|soak|threads|uaf)$'
+        but_not='[.](confined|crimes|debug|family|idle|limits|locks|reenter|refused|selfbuild|signal|soak|storm|threads|uaf)$'
     }
     [ "$configuration" = release ] || [ -n "$settings" ] && leave_out='^$' || leave_out='^(source|real)$'
     begun=$SECONDS

@@ -3,8 +3,9 @@
  * region's, because its extent hooks take the region's lock with its own held. The parent lets go in exact
  * reverse. The child has one thread and nobody to hand a lock back, so it makes each a new one.
  *
- * The wish to collect (gc.lock) is first: a collector at work in another thread is not waited for; in the
- * child its turn is over, and what it had in hand (at most one pool's surplus slabs) is lost to the child.
+ * The wish to collect (gc.lock) is first: a collector at work in another thread is not waited for (it may be long, or
+ * stopped by whoever forks); in the child its turn is over, caches and blocks that it had in hand are free again, and at
+ * most one magazine of blocks and the empty slabs on their way to the region are lost to the child.
  */
 #include "fork.h"
 
@@ -17,6 +18,7 @@
 #include "named.h"
 #include "pool.h"
 #include "region.h"
+#include "thin.h"
 #include "thread.h"
 
 /*
@@ -75,6 +77,7 @@ void fork_child(void)
     gc_reset_lock();
     struct pool_news news;
     pool_news_init(&news);
+    thin_adopt_orphans();
     harden_adopt_orphans(&news);
     thread_adopt_orphans(&news);
     gc_news(&news);

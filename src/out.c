@@ -38,16 +38,23 @@ static bool write_all(int fd, const char *text, size_t n)
     return true;
 }
 
-/* If the reader of a pipe has gone, the SIGPIPE is ours and not the program's: it is taken back. */
+/* If the reader of a pipe has gone, or a file is as long as it may be (RLIMIT_FSIZE), the signal is ours and not the
+   program's: it is taken back. */
 static void write_unharmed(int fd, const char *text, size_t n)
 {
-    sigset_t pipe, before, pending;
-    sigemptyset(&pipe);
-    sigaddset(&pipe, SIGPIPE);
-    pthread_sigmask(SIG_BLOCK, &pipe, &before);
+    sigset_t ours, before, pending;
+    sigemptyset(&ours);
+    sigaddset(&ours, SIGPIPE);
+    sigaddset(&ours, SIGXFSZ);
+    pthread_sigmask(SIG_BLOCK, &ours, &before);
     sigpending(&pending);
-    if (!write_all(fd, text, n) && errno == EPIPE && !sigismember(&pending, SIGPIPE))
-        syscall(SYS_rt_sigtimedwait, &pipe, NULL, &(struct timespec){0}, _NSIG / 8);
+    bool failed = !write_all(fd, text, n);
+    int signal = failed && errno == EPIPE ? SIGPIPE : failed && errno == EFBIG ? SIGXFSZ : 0;
+    if (signal != 0 && !sigismember(&pending, signal)) {
+        sigemptyset(&ours);
+        sigaddset(&ours, signal);
+        syscall(SYS_rt_sigtimedwait, &ours, NULL, &(struct timespec){0}, _NSIG / 8);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 

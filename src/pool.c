@@ -367,33 +367,35 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
 
 /* Filed last, a slab comes up again when all the others have: who calls as often as there are slabs has seen each. With a
    limit, somebody might be refused who asks meanwhile. */
-struct slab *pool_withdraw(struct pool *p, uint64_t held[SLAB_WORDS_MAX])
+bool pool_withdraw(struct pool *p, struct pool_hand *hand)
 {
-    struct slab *s = NULL;
     lock_acquire(&p->lock);
+    bool worth = false;
     if (!list_empty(&p->partial) && p->minavail == 0 && p->limit == 0) {
         struct list *l = p->partial.next;
         list_remove(l);
-        s = container_of(l, struct slab, link);
-        if (s->thin || s->used > s->blocks / 2) {
-            list_append(&p->partial, l);
-            s = NULL;
-        } else {
+        struct slab *s = container_of(l, struct slab, link);
+        worth = !s->thin && s->used <= s->blocks / 2;
+        if (worth) {
             s->thin = true;
-            p->withdrawn += (uint16_t)slab_withdraw(s, held); /* a fork's child may have lost some */
+            p->withdrawn = (uint16_t)slab_withdraw(s, hand->held);
+            hand->slab = s;
+        } else {
+            list_append(&p->partial, l);
         }
     }
     lock_release(&p->lock);
-    return s;
+    return worth;
 }
 
-void pool_restore(struct pool *p, struct slab *s, const uint64_t held[SLAB_WORDS_MAX], bool again)
+void pool_restore(struct pool *p, struct pool_hand *hand, bool again)
 {
+    struct slab *s = hand->slab;
     lock_acquire(&p->lock);
-    unsigned n = slab_restore(s, held);
-    file_slab_locked(p, s, n);
+    file_slab_locked(p, s, slab_restore(s, hand->held));
     s->thin = s->thin && !again;
-    p->withdrawn -= (uint16_t)n;
+    p->withdrawn = 0;
+    hand->slab = NULL;
     lock_release(&p->lock);
 }
 

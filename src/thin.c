@@ -36,17 +36,23 @@ static bool discard_runs(const struct slab *s, const uint64_t *held, size_t *byt
     return true;
 }
 
+static struct pool_hand hand;
+
 size_t thin_pool(struct pool *p)
 {
-    uint64_t held[SLAB_WORDS_MAX];
     size_t bytes = 0;
     bool gone = (options.debug.words & DEBUG_HOOKS) == 0 && READ_ONCE(p->limit) == 0;
     for (unsigned left = READ_ONCE(p->slabs); gone && left > 0; left--) {
-        struct slab *s = pool_withdraw(p, held);
-        if (s == NULL)
+        if (!pool_withdraw(p, &hand))
             continue;
-        gone = discard_runs(s, held, &bytes);
-        pool_restore(p, s, held, !gone);
+        gone = discard_runs(hand.slab, hand.held, &bytes);
+        pool_restore(p, &hand, !gone);
     }
     return bytes;
+}
+
+void thin_adopt_orphans(void)
+{
+    if (hand.slab != NULL)
+        pool_restore(&pools[hand.slab->pool], &hand, true);
 }

@@ -46,13 +46,15 @@ static struct {
 } registry = {.lock = LOCK_INITIALIZER(LOCK_THREADS)};
 
 static uint32_t recalls; /* how often the threads were asked to drain their caches */
-static struct cache
-    *nobody; /* what the self of a cache points at whose thread ended while another empties it */
+
+/* What the self of a cache points at that its thread left, until it is empty; and of one that another thread was emptying
+   when its own ended: that one gives it on. */
+static struct cache *nobody, *emptier;
 
 static bool has_thread(const struct cache *cache)
 {
     struct cache **self = READ_ONCE(cache->self);
-    return self != NULL && self != &nobody;
+    return self != NULL && self != &nobody && self != &emptier;
 }
 
 void thread_start(void (*end)(void *cache))
@@ -203,7 +205,7 @@ static bool keep_warm(struct cache *cache)
     lock_acquire(&registry.lock);
     bool keep = cache->seized || registry.warm_count < WARM_MAX;
     if (cache->seized)
-        WRITE_ONCE(cache->self, &nobody); /* and whoever empties it gives it on */
+        WRITE_ONCE(cache->self, &emptier);
     else if (keep)
         push_warm_locked(cache);
     count_locked(-1);
@@ -241,7 +243,7 @@ void thread_abandon(void)
     struct cache *cache = thread_own();
     if (cache != NULL) {
         mine = NULL;
-        WRITE_ONCE(cache->self, NULL);
+        WRITE_ONCE(cache->self, &nobody); /* so others may write to it, and a fork's child finds an orphan */
         cache->idle = __atomic_load_n(&registry.left, __ATOMIC_RELAXED);
         while (!__atomic_compare_exchange_n(&registry.left, &cache->idle, cache, true, __ATOMIC_RELEASE,
                                             __ATOMIC_RELAXED))
@@ -250,8 +252,7 @@ void thread_abandon(void)
     thread_leave();
 }
 
-/* A cache that nobody has, to be emptied: a warm one, or one that was left. In a fork's child both are orphans, and
-   a recall has somewhere to write to. */
+/* A cache that nobody has, to be emptied: a warm one, or one that was left. In a fork's child both are orphans. */
 static struct cache *take_idle(struct cache **left)
 {
     lock_acquire(&registry.lock);
@@ -308,11 +309,11 @@ static bool seize(struct cache *cache)
     return worth;
 }
 
-/* True: it is ours, until released. */
+/* True: it is ours, until released. In this order: a thread that was busy then may have left it since. */
 static bool holds(const struct cache *cache)
 {
     lock_acquire(&registry.lock);
-    bool ours = has_thread(cache) && READ_ONCE(*cache->self) == &cache_none && READ_ONCE(*cache->busy) == 0;
+    bool ours = READ_ONCE(*cache->busy) == 0 && has_thread(cache) && READ_ONCE(*cache->self) == &cache_none;
     lock_release(&registry.lock);
     return ours;
 }
@@ -325,10 +326,8 @@ static void release(struct cache *cache, bool emptied)
         WRITE_ONCE(cache->emptied, cache->visits);
     }
     __atomic_store_n(&cache->seized, false, __ATOMIC_RELEASE);
-    if (cache->self == &nobody) { /* its thread ended meanwhile */
-        WRITE_ONCE(cache->self, NULL);
+    if (cache->self == &emptier)
         push_warm_locked(cache);
-    }
     lock_release(&registry.lock);
 }
 
@@ -360,7 +359,7 @@ void thread_recall(void)
     __atomic_fetch_add(&recalls, 1, __ATOMIC_RELAXED);
     lock_acquire(&registry.lock);
     for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
-        struct cache **self = READ_ONCE(cache->self); /* its thread may abandon it right now */
+        struct cache **self = READ_ONCE(cache->self); /* its thread may leave it right now */
         if (self != NULL)
             WRITE_ONCE(*self, &cache_none);
     }
@@ -439,6 +438,7 @@ void thread_adopt_orphans(struct pool_news *news)
         if (cache != mine && cache->self != NULL)
             empty(cache, news);
     }
+    registry.left = NULL; /* all of them were orphans */
     registry.living = 0;
     count_locked(mine != NULL);
 }

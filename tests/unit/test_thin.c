@@ -1,6 +1,7 @@
 #include "thin.h"
 
 #include "fake_system.h"
+#include "fork.h"
 #include "gc.h"
 #include "heap.h"
 #include "named.h"
@@ -13,6 +14,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { MANY = 2000, MARK = 0x5A };
 static unsigned char *block[MANY];
@@ -160,6 +163,39 @@ Test(thin, meanwhile_free_blocks_count_as_free, .timeout = 60)
     pool_check(pool);
     gc_run();
     cr_assert_eq(pool->allocated, 0);
+}
+
+static bool can_have_all(struct pool *pool)
+{
+    uint64_t unused = pool_unused(pool), had = 0;
+    pool_check(pool);
+    while (pool_take_one(pool) != NULL)
+        had++;
+    return unused > 0 && had == unused && pool->withdrawn == 0;
+}
+
+Test(thin, a_forks_child_has_the_blocks_that_were_in_our_hands, .timeout = 60)
+{
+    pthread_t thread;
+    int status = -1;
+    struct pool *pool = prepare(4096, 7);
+    fake_gate(true);
+    pthread_create(&thread, NULL, thin, pool);
+    while (fake_waiting() == 0)
+        sched_yield();
+    fork_prepare();
+    pid_t child = fork();
+    if (child == 0) {
+        fork_child();
+        fake_gate(false);
+        _exit(!can_have_all(pool));
+    }
+    fork_parent();
+    fake_gate(false);
+    pthread_join(thread, NULL);
+    waitpid(child, &status, 0);
+    cr_assert_eq(status, 0);
+    cr_assert(can_have_all(pool));
 }
 
 /* Who finds no block, and a limit reached, is refused at once. */

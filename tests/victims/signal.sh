@@ -99,11 +99,4 @@ expect "TARN_STATS_AT_EXIT prints once, even for a program that closes stderr on
 preloaded TARN_STATS_AT_EXIT=1 signal_reused data
 expect "  but not into a data file" [ "$(cat data)" = data ]
 
-bound=120 preloaded TARN_DUMP="$scratch/storm" signal_storm 1000
-expect "1000 signals in a storm of 8 threads: nothing lost, nothing hangs ($(cat out))" exits 42
-heads=$(count '^Dumping pools usage' storm)
-expect "  and were answered ($heads dumps)" [ "$heads" -ge 100 ]
-expect "  one at a time, each whole" [ "$(count '^  - not ours' storm)" -eq "$heads" ]
-expect "  each adding up" adds_up storm
-
 exit $failed
