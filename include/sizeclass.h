@@ -71,6 +71,7 @@ INLINE unsigned class_next(unsigned c)
     c = c == class_count ? CLASS_NAMED : c + 1;
     return c <= class_count || c < __atomic_load_n(&class_end, __ATOMIC_ACQUIRE) ? c : 0;
 }
+// NOLINTNEXTLINE(bugprone-macro-parentheses): no declaration has them
 #define EACH_CLASS(c) for (unsigned c = class_next(0); (c) != 0; (c) = class_next(c))
 
 /* Is it a pool's? */

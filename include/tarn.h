@@ -80,7 +80,7 @@ struct tarn_pool *tarn_pool_destroy(struct tarn_pool *pool);
     struct tarn_pool *variable;                                                                              \
     __attribute__((constructor)) static void tarn_register_##variable(void)                                  \
     {                                                                                                        \
-        tarn_pool_register(&variable, name, size, align, flags, __FILE__, __LINE__);                         \
+        tarn_pool_register(&(variable), name, size, align, flags, __FILE__, __LINE__);                       \
     }                                                                                                        \
     struct tarn_pool
 #define TARN_POOL(variable, name, size, flags) TARN_POOL_ALIGNED(variable, name, size, 0, flags)

@@ -23,7 +23,7 @@ static void explain(int signal_number, siginfo_t *info, void *context)
     bool sent = info->si_code <= 0; /* by kill and the like: it would not come again */
     if (!sent && (guard_explain(info->si_addr, &fault) || harden_explain(info->si_addr, &fault))) {
         fault.call = arch_access(context);
-        fault.touched = (const char *)arch_interrupted_at(context) + 1; // NOLINT(performance-no-int-to-ptr)
+        fault.touched = (const char *)arch_interrupted_at(context) + 1;
         fault_report(&fault);
     }
     signal(signal_number, SIG_DFL);

@@ -23,8 +23,8 @@
 
 /* pthread_atfork hands it on, to say whose the handlers are. Of the compiler's own start files, which have one, we need
    nothing else: without them the loader has five names less to look up, and two functions less to call. */
-HIDDEN extern void *__dso_handle; // NOLINT(bugprone-reserved-identifier)
-void *__dso_handle;               // NOLINT(bugprone-reserved-identifier)
+HIDDEN extern void *__dso_handle;
+void *__dso_handle;
 
 static bool had_threads;
 

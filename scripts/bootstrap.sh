@@ -11,7 +11,7 @@ set -eu
 
 run='gcc libc6-dev binutils cmake ninja-build libjemalloc-dev libunwind-dev'
 demo="$run redis-server redis-tools"
-test="$demo g++ clang libclang-rt-dev clang-format libcriterion-dev python3 sqlite3 perl git procps"
+test="$demo g++ clang libclang-rt-dev clang-format clang-tidy libcriterion-dev python3 sqlite3 perl git procps"
 bench="$test libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libtbbmalloc2
     ruby lua5.4 nodejs ghostscript memcached postgresql"
 

@@ -17,8 +17,7 @@ static COLD uint64_t seed(void)
 {
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, GRND_NONBLOCK) != sizeof random)
-        memcpy(&random, (const void *)getauxval(AT_RANDOM),
-               sizeof random); // NOLINT(performance-no-int-to-ptr)
+        memcpy(&random, (const void *)getauxval(AT_RANDOM), sizeof random);
     return scramble(random) | 1;
 }
 

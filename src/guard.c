@@ -125,7 +125,7 @@ static struct record *find_live(const void *p)
 
 static char *base_of(const struct record *r)
 {
-    return (char *)(region.base + ((size_t)r->unit << UNIT_SHIFT)); // NOLINT(performance-no-int-to-ptr)
+    return (char *)(region.base + ((size_t)r->unit << UNIT_SHIFT));
 }
 
 static char *first_of(const struct record *r)

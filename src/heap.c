@@ -25,7 +25,7 @@
 #include <string.h>
 
 /* What signal handlers freed while their threads could not. */
-static void free_deferred(void)
+static void free_deferred(void) // NOLINT(misc-no-recursion): deeper only for what a handler freed meanwhile
 {
     if (likely(!reserve_has_deferred()) || thread_busy > 0)
         return;
@@ -322,7 +322,7 @@ static bool defers(void *p, unsigned class)
     return block;
 }
 
-void heap_free_slow(void *p, const char *call)
+void heap_free_slow(void *p, const char *call) // NOLINT(misc-no-recursion): as free_deferred
 {
     if (p == NULL)
         return;

@@ -278,7 +278,7 @@ static uint64_t blocks_out(struct pool *p)
    from their caches to the pool: those are waited for, and would be taken for used ones. */
 static uint64_t used_by_program(struct pool *p)
 {
-    const struct timespec nap = {.tv_nsec = 1000 * 1000};
+    const struct timespec nap = {.tv_nsec = 1000000}; /* a millisecond */
     uint64_t out = 0, held = 0;
     for (int tries = 0; tries < YIELDS + NAPS; tries++) {
         out = blocks_out(p);

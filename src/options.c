@@ -83,7 +83,7 @@ static const char *meant(const char *name, size_t length)
     for (const struct row *row = rows; length <= NAME_MAX_LENGTH && row < rows + ROWS; row++) {
         size_t row_length = strlen(row->name);
         unsigned d = distance(name, length, row->name, row_length);
-        if (d < best_distance && d * 2 <= row_length - PREFIX) {
+        if (d < best_distance && d <= (row_length - PREFIX) / 2) {
             best = row->name;
             best_distance = d;
         }

@@ -36,6 +36,7 @@ static const struct word words[] = {
      "free blocks are copied aside, and compared when they go out"},
 };
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): no declaration has them
 #define EACH_WORD(w) for (const struct word *w = words; (w) < words + ARRAY_LENGTH(words); (w)++)
 
 static bool is_on(const struct word *w)

@@ -18,7 +18,7 @@ static void *field_of(const struct row *row)
 
 static char lower(char c)
 {
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
+    return (char)(c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 const char *options_scan_word(const char *text, const char *word)

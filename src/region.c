@@ -35,7 +35,7 @@ static struct {
 
 static void *address_of(size_t unit)
 {
-    return (void *)(region.base + (unit << UNIT_SHIFT)); // NOLINT(performance-no-int-to-ptr)
+    return (void *)(region.base + (unit << UNIT_SHIFT));
 }
 
 /* ---- claim ------------------------------------------------------------------------------------------ */

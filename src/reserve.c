@@ -8,6 +8,7 @@
  */
 #include "reserve.h"
 
+#include "check.h"
 #include "system.h"
 
 enum {
@@ -161,6 +162,7 @@ void *reserve_alloc(size_t n, size_t align)
     if (p == NULL)
         return NULL;
     struct chunk *c = chunk_of(p);
+    check(c != NULL);
     set_live(c, index_of(c, p), true);
     return (char *)ALIGN_UP((uintptr_t)p, align);
 }

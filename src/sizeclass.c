@@ -70,6 +70,7 @@ unsigned sizeclass_start(const uint32_t *sizes, unsigned count, size_t max)
         count = sizeclass_defaults(defaults, max);
         sizes = defaults;
     }
+    check(count > 0);
     size_t grain = 0;
     for (unsigned c = 1; c <= count; c++) {
         sizeclass_define(c, sizes[c - 1]);

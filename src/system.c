@@ -65,8 +65,8 @@ bool system_move(void *to, void *from, size_t bytes)
     debug_check(lock_none_held());
     if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
         return true;
-    mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1,
-         0); /* it may have cleared the place before it refused */
+    /* It may have cleared the place before it refused. */
+    (void)mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1, 0);
     return false;
 }
 
