@@ -17,6 +17,7 @@
 #include "named.h"
 #include "pool.h"
 #include "region.h"
+#include "restart.h"
 #include "thread.h"
 
 /*
@@ -61,6 +62,7 @@ void fork_parent(void)
 
 void fork_child(void)
 {
+    restart_reset();
     if (within)
         return;
     lock_exclusive(false);

@@ -3,7 +3,9 @@
  *   nproc          no user may have more threads than it has: RLIMIT_NPROC
  *   stack          its first stack and those of its threads are small: RLIMIT_STACK
  *   maps           it has as many mappings as vm.max_map_count allows, but for a few, and then for none
- *   seccomp HOW    only the calls that a program may make which computes and prints: others are told ("trap") or ENOSYS
+ *   seccomp HOW    only the calls that a program may make which computes and prints: others are told ("trap") or ENOSYS;
+ *                  meanwhile other threads sleep, with blocks in their caches
+ *   alone          the same for a program that makes no threads, and is told
  *   locked MODE    mlockall; prints "locked N", its bytes resident at the end
  *   chroot DIR     in DIR, which is empty, and as another user
  *   noproc         without /proc
@@ -164,13 +166,14 @@ static void rounds(void)
 
 /* ---- what may be asked of the kernel ----------------------------------------------------------------- */
 
-/* The first row is what tarn may use; the second, what libc needs for malloc, threads and exit. */
+/* The first row is what tarn may use; the second, what libc needs for malloc and exit; the third, for threads. */
 static const int allowed[] = {
-    SYS_mmap,         SYS_munmap, SYS_madvise,  SYS_futex,  SYS_write,           SYS_exit,
-    SYS_exit_group,   SYS_brk,    SYS_mprotect, SYS_mremap, SYS_set_robust_list, SYS_rt_sigprocmask,
-    SYS_rt_sigreturn, SYS_rseq,   SYS_clone3,   SYS_clone,  SYS_clock_gettime,   SYS_getrandom,
-    SYS_rt_sigaction,
+    SYS_mmap,      SYS_munmap,       SYS_madvise,      SYS_futex,           SYS_write,
+    SYS_exit,      SYS_exit_group,   SYS_brk,          SYS_mprotect,        SYS_mremap,
+    SYS_getrandom, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_clock_gettime,   SYS_rt_sigprocmask,
+    SYS_clone3,    SYS_clone,        SYS_rseq,         SYS_set_robust_list,
 };
+enum { ALLOWED = sizeof allowed / sizeof allowed[0], ALLOWED_ALONE = 14 };
 
 static void told(int signal, siginfo_t *info, void *context)
 {
@@ -181,17 +184,15 @@ static void told(int signal, siginfo_t *info, void *context)
     _exit(1);
 }
 
-static void seccomp(bool trap)
+static void confine(unsigned count, unsigned otherwise)
 {
-    enum { COUNT = sizeof allowed / sizeof allowed[0] };
-    struct sock_filter filter[COUNT + 3];
+    struct sock_filter filter[ALLOWED + 3];
     unsigned n = 0;
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (unsigned i = 0; i < COUNT; i++)
+    for (unsigned i = 0; i < count; i++)
         filter[n++] =
-            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[i], COUNT - i, 0);
-    filter[n++] =
-        (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | ENOSYS);
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[i], count - i, 0);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise);
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     sigaction(SIGSYS, &(struct sigaction){.sa_sigaction = told, .sa_flags = SA_SIGINFO}, NULL);
     mallopt(M_ARENA_MAX, 2); /* or glibc looks in /sys how many processors there are */
@@ -199,15 +200,70 @@ static void seccomp(bool trap)
     struct sock_fprog program = {(unsigned short)n, filter};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
         skip("seccomp");
-    expect(confined_work(100000, 500000) && confined_threads(4));
-    malloc_trim(0);
+}
+
+enum { SLEEPERS = 3 };
+static pthread_barrier_t asleep;
+static pthread_mutex_t morning = PTHREAD_MUTEX_INITIALIZER;
+
+static void *work_and_sleep(void *unused)
+{
+    bool good = confined_work(20000, 200000);
+    pthread_barrier_wait(&asleep);
+    pthread_mutex_lock(&morning);
+    pthread_mutex_unlock(&morning);
+    return good && confined_work(20000, 200000) ? &morning : unused;
+}
+
+/* Much is spare, of small blocks, which glibc need not ask anybody to free. */
+static void free_much(void)
+{
+    enum { COUNT = 100000 };
+    static void *block[COUNT];
+    for (unsigned i = 0; i < COUNT; i++)
+        block[i] = malloc(300);
+    for (unsigned i = 0; i < COUNT; i++)
+        free(block[i]);
+}
+
+/* Time for the helper to wake and tidy up: no sleep is allowed. */
+static void work_for_a_while(void)
+{
     struct timespec now, end;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    do { /* time for the helper to wake and tidy up: no sleep is allowed */
+    do {
         expect(confined_work(1000, 500000));
+        free_much();
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec < end.tv_sec + 2);
     free(malloc(100 << 20));
+}
+
+static void seccomp(unsigned otherwise)
+{
+    pthread_t sleeper[SLEEPERS];
+    pthread_barrier_init(&asleep, NULL, SLEEPERS + 1);
+    pthread_mutex_lock(&morning);
+    for (int i = 0; i < SLEEPERS; i++)
+        pthread_create(&sleeper[i], NULL, work_and_sleep, NULL);
+    pthread_barrier_wait(&asleep);
+    confine(ALLOWED, otherwise);
+    expect(confined_work(100000, 500000) && confined_threads(4));
+    malloc_trim(0);
+    work_for_a_while();
+    pthread_mutex_unlock(&morning);
+    for (int i = 0; i < SLEEPERS; i++) {
+        void *good;
+        pthread_join(sleeper[i], &good);
+        expect(good != NULL);
+    }
+}
+
+static void seccomp_alone(void)
+{
+    confine(ALLOWED_ALONE, SECCOMP_RET_TRAP);
+    expect(confined_work(100000, 500000));
+    work_for_a_while();
 }
 
 /* ---- users and places -------------------------------------------------------------------------------- */
@@ -284,7 +340,9 @@ int main(int argc, char **argv)
     else if (strcmp(mode, "maps") == 0)
         maps();
     else if (strcmp(mode, "seccomp") == 0)
-        seccomp(strcmp(value, "trap") == 0);
+        seccomp(strcmp(value, "trap") == 0 ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | ENOSYS);
+    else if (strcmp(mode, "alone") == 0)
+        seccomp_alone();
     else if (strcmp(mode, "locked") == 0)
         locked(value);
     else if (strcmp(mode, "chroot") == 0)
