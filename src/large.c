@@ -134,8 +134,24 @@ static extent_hooks_t hooks = {
    no more than this, it is not asked. */
 static const size_t room_for_books = (size_t)32 << 20;
 
+static bool frozen, woken;
+
+void large_rest(void)
+{
+    pthread_mutex_lock(&start_mutex);
+    if (!frozen && !woken)
+        frozen = large_page_map(system_freeze);
+    pthread_mutex_unlock(&start_mutex);
+}
+
 static void wake(void)
 {
+    if (frozen && !large_page_map(system_map_over))
+        return;
+    if (!woken)
+        large_page_map(system_unfill);
+    frozen = false;
+    woken = true;
     tarn_je_opt_cache_oblivious = false;
     tarn_je_oversize_threshold = 0;
     if (tarn_je_nallocx(UNIT, 0) != 0) {

@@ -46,6 +46,12 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
+bool system_map_over(void *at, size_t bytes)
+{
+    debug_check(lock_none_held());
+    return mmap(at, bytes, PROTECTION, FLAGS | MAP_FIXED, -1, 0) == at;
+}
+
 bool system_unmap(void *at, size_t bytes)
 {
     debug_check(lock_none_held());
@@ -58,6 +64,23 @@ bool system_discard(void *at, size_t bytes)
     debug_check(lock_none_held());
     return madvise(at, bytes, MADV_DONTNEED) == 0 ||
            (errno == EINVAL && madvise(at, bytes, DONTNEED_LOCKED) == 0);
+}
+
+static bool fills;
+
+void system_expect_fill(void)
+{
+    WRITE_ONCE(fills, true);
+}
+
+bool system_fills(void)
+{
+    return READ_ONCE(fills);
+}
+
+bool system_unfill(void *at, size_t bytes)
+{
+    return system_fills() && system_discard(at, bytes);
 }
 
 bool system_move(void *to, void *from, size_t bytes)
@@ -74,6 +97,12 @@ bool system_protect(void *at, size_t bytes, bool accessible)
 {
     debug_check(lock_none_held());
     return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
+}
+
+bool system_freeze(void *at, size_t bytes)
+{
+    debug_check(lock_none_held());
+    return mprotect(at, bytes, PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

@@ -11,6 +11,7 @@
 static struct {
     size_t calls, refused, from, until, occupied, limit;
     uint64_t now;
+    bool fills;
 } fake = {.limit = SIZE_MAX, .now = 1000};
 
 void fake_refuse(size_t after, size_t count)
@@ -135,6 +136,12 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
+bool system_map_over(void *at, size_t bytes)
+{
+    return !refuses() &&
+           mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at;
+}
+
 bool system_unmap(void *at, size_t bytes)
 {
     return !refuses() && munmap(at, bytes) == 0;
@@ -145,6 +152,21 @@ bool system_discard(void *at, size_t bytes)
     pass_gate();
     __atomic_fetch_add(&discards, 1, __ATOMIC_RELAXED);
     return !refuses() && madvise(at, bytes, MADV_DONTNEED) == 0;
+}
+
+void system_expect_fill(void)
+{
+    WRITE_ONCE(fake.fills, true);
+}
+
+bool system_fills(void)
+{
+    return READ_ONCE(fake.fills);
+}
+
+bool system_unfill(void *at, size_t bytes)
+{
+    return system_fills() && system_discard(at, bytes);
 }
 
 /* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
@@ -159,6 +181,11 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     bool refused = refuses();
     size_t part = refused ? ALIGN_DOWN(bytes / 2, system_page()) : bytes;
     return mprotect(at, part, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 && !refused;
+}
+
+bool system_freeze(void *at, size_t bytes)
+{
+    return !refuses() && mprotect(at, bytes, PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

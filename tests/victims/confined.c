@@ -7,6 +7,7 @@
  *                  meanwhile other threads sleep, with blocks in their caches
  *   alone          the same for a program that makes no threads, and is told
  *   locked MODE    mlockall; prints "locked N", its bytes resident at the end
+ *   little         the same for a program that has little more than libc
  *   chroot DIR     in DIR, which is empty, and as another user
  *   noproc         without /proc
  *   closed FILE    its standard descriptors are closed, and then FILE's; frees what it must not, and FILE stays as it is
@@ -149,12 +150,28 @@ static void locked(const char *mode)
     printf("locked %zu\n", victim_memory("VmRSS: %zu"));
 }
 
+static void locked_little(void)
+{
+    char *block[1000], *large;
+    if (mlockall(MCL_FUTURE | MCL_CURRENT) != 0)
+        skip("mlockall");
+    for (size_t i = 0; i < 1000; i++)
+        memset(block[i] = malloc(16 + i), 1, 16 + i);
+    memset(large = malloc(200000), 1, 200000);
+    printf("locked %zu\n", victim_memory("VmRSS: %zu"));
+    for (size_t i = 0; i < 1000; i++)
+        free(block[i]);
+    free(large);
+    expect(confined_work(100000, 300000));
+}
+
 /* Much of one size after much of another: a memory cgroup kills who does not reuse what was freed. */
 static void rounds(void)
 {
     enum { BYTES = 40 << 20 };
     static const size_t sizes[] = {48, 600, 5000, 30000, 100000, 1000000};
-    static char *block[BYTES / 48];
+    char **block =
+        mmap(NULL, BYTES / 48 * sizeof *block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (unsigned round = 0; round < 12; round++) {
         size_t size = sizes[round * 5 % 6], count = BYTES / size;
         for (size_t i = 0; i < count; i++)
@@ -166,14 +183,29 @@ static void rounds(void)
 
 /* ---- what may be asked of the kernel ----------------------------------------------------------------- */
 
-/* The first row is what tarn may use; the second, what libc needs for malloc and exit; the third, for threads. */
+/* First what tarn may use, then what libc needs for malloc and exit, and from mprotect on, for threads. */
 static const int allowed[] = {
-    SYS_mmap,      SYS_munmap,       SYS_madvise,      SYS_futex,           SYS_write,
-    SYS_exit,      SYS_exit_group,   SYS_brk,          SYS_mprotect,        SYS_mremap,
-    SYS_getrandom, SYS_rt_sigreturn, SYS_rt_sigaction, SYS_clock_gettime,   SYS_rt_sigprocmask,
-    SYS_clone3,    SYS_clone,        SYS_rseq,         SYS_set_robust_list,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_futex,
+    SYS_write,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_brk,
+    SYS_getrandom,
+    SYS_clock_gettime,
+    SYS_rt_sigaction,
+    SYS_rt_sigreturn,
+    SYS_mprotect,
+    SYS_rt_sigprocmask,
+    SYS_clone3,
+    SYS_clone,
+    SYS_rseq,
+    SYS_set_robust_list,
 };
-enum { ALLOWED = sizeof allowed / sizeof allowed[0], ALLOWED_ALONE = 14 };
+enum { ALLOWED = sizeof allowed / sizeof allowed[0], ALLOWED_ALONE = 13 };
 
 static void told(int signal, siginfo_t *info, void *context)
 {
@@ -218,12 +250,16 @@ static void *work_and_sleep(void *unused)
 /* Much is spare, of small blocks, which glibc need not ask anybody to free. */
 static void free_much(void)
 {
-    enum { COUNT = 100000 };
-    static void *block[COUNT];
-    for (unsigned i = 0; i < COUNT; i++)
-        block[i] = malloc(300);
-    for (unsigned i = 0; i < COUNT; i++)
-        free(block[i]);
+    void **chain = NULL, **next;
+    for (unsigned i = 0; i < 100000; i++) {
+        next = malloc(300);
+        *next = chain;
+        chain = next;
+    }
+    for (; chain != NULL; chain = next) {
+        next = *chain;
+        free(chain);
+    }
 }
 
 /* Time for the helper to wake and tidy up: no sleep is allowed. */
@@ -345,6 +381,8 @@ int main(int argc, char **argv)
         seccomp_alone();
     else if (strcmp(mode, "locked") == 0)
         locked(value);
+    else if (strcmp(mode, "little") == 0)
+        locked_little();
     else if (strcmp(mode, "chroot") == 0)
         in_a_root(value);
     else if (strcmp(mode, "noproc") == 0)

@@ -35,8 +35,8 @@ if quiet "seccomp: calls for memory and waiting alone, the others are ENOSYS" se
 fi
 quiet "no /proc" noproc "$confined" noproc
 
-for mode in all onfault; do
-    quiet "mlockall, $mode" "locked-$mode" "$confined" locked $mode || continue
+for mode in "locked all" "locked onfault" little; do
+    quiet "mlockall, $mode" "locked-$mode" "$confined" $mode || continue
     expect "  resident at most twice what glibc has" at_most "$(awk '/^locked/ { print $2 }' "locked-$mode.tarn.out")" \
         $((2 * $(awk '/^locked/ { print $2 }' "locked-$mode.plain.out")))
 done
