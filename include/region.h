@@ -92,6 +92,9 @@ INLINE void region_release(void *base, size_t count)
     region_release_as(base, count, true);
 }
 
+/* Claimed units, nothing is mapped there any more: once they are released, they will be again. */
+void region_forget(const void *base, size_t count);
+
 /* Room for a number of the claimant's about the claimed unit at `p`; NULL without memory. Not for slabs. */
 uint32_t *region_note(const void *p);
 

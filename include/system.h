@@ -48,9 +48,15 @@ void system_expect_fill(void);
 bool system_fills(void);
 bool system_unfill(void *at, size_t bytes);
 
+enum system_move_result {
+    SYSTEM_MOVED,
+    SYSTEM_STAYED, /* where they were; the other place reads as zeroes */
+    SYSTEM_TORN    /* where they were; at the other place nothing is mapped any more */
+};
+
 /* Moves the pages of [from, from+bytes) to [to, to+bytes), whose own are lost; both stay mapped, the first reads as
-   zeroes. False if the kernel can't: it is older than 5.7, or makes no more mappings. */
-bool system_move(void *to, void *from, size_t bytes);
+   zeroes. The kernel can't where it is older than 5.7, or makes no more mappings. */
+enum system_move_result system_move(void *to, void *from, size_t bytes);
 
 /* Lets the program read and write these pages, or lets nobody touch them; what they hold stays. False if the kernel
    refused (it makes no more mappings): some of them may have changed. */

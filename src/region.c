@@ -228,6 +228,13 @@ void region_release_as(void *base, size_t count, bool dirty)
     lock_release(&books.lock);
 }
 
+void region_forget(const void *base, size_t count)
+{
+    lock_acquire(&books.lock);
+    units_set_absent(&books.units, region_unit(base), count);
+    lock_release(&books.lock);
+}
+
 /* Most dirty units that may stay, for who frees everything and never calls again. */
 static size_t spare_max(void)
 {
@@ -403,26 +410,6 @@ void region_stats(struct region_stats *s)
     s->dirty = READ_ONCE(books.units.dirty) << UNIT_SHIFT;
     s->mapped = READ_ONCE(books.units.mapped) << UNIT_SHIFT;
     s->groups = READ_ONCE(books.units.top);
-}
-
-void region_resident(size_t by_class[CLASS_MAX])
-{
-    size_t end = READ_ONCE(books.units.top) * GROUP_UNITS, unit = 0;
-    for (unsigned c = 0; c < CLASS_MAX; c++)
-        by_class[c] = 0;
-    while (unit < end) {
-        uint64_t mapped = READ_ONCE(books.units.group[unit / GROUP_UNITS].row[ROW_MAPPED]);
-        unsigned place = READ_ONCE(region.places[unit]);
-        size_t first = unit;
-        /* As many as are alike, within the group, in one question. */
-        do
-            unit++;
-        while (unit % GROUP_UNITS != 0 && READ_ONCE(region.places[unit]) == place &&
-               ((mapped >> unit % GROUP_UNITS ^ mapped >> first % GROUP_UNITS) & 1) == 0);
-        if ((mapped >> first % GROUP_UNITS & 1) != 0)
-            by_class[place >> PLACE_SHIFT] +=
-                system_resident(address_of(first), (unit - first) << UNIT_SHIFT);
-    }
 }
 
 void region_check(void)

@@ -83,14 +83,15 @@ bool system_unfill(void *at, size_t bytes)
     return system_fills() && system_discard(at, bytes);
 }
 
-bool system_move(void *to, void *from, size_t bytes)
+enum system_move_result system_move(void *to, void *from, size_t bytes)
 {
     debug_check(lock_none_held());
     if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
-        return true;
-    mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1,
-         0); /* it may have cleared the place before it refused */
-    return false;
+        return SYSTEM_MOVED;
+    if (system_map_over(to, bytes)) /* it may have cleared the place before it refused */
+        return SYSTEM_STAYED;
+    munmap(to, bytes);
+    return SYSTEM_TORN;
 }
 
 bool system_protect(void *at, size_t bytes, bool accessible)

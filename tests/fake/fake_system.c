@@ -11,7 +11,7 @@
 static struct {
     size_t calls, refused, from, until, occupied, limit;
     uint64_t now;
-    bool fills;
+    bool fills, tears;
 } fake = {.limit = SIZE_MAX, .now = 1000};
 
 void fake_refuse(size_t after, size_t count)
@@ -38,6 +38,11 @@ size_t fake_calls(void)
 size_t fake_refused(void)
 {
     return READ_ONCE(fake.refused);
+}
+
+void fake_tear(bool tears)
+{
+    fake.tears = tears;
 }
 
 void fake_limit(size_t bytes)
@@ -170,10 +175,15 @@ bool system_unfill(void *at, size_t bytes)
 }
 
 /* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
-bool system_move(void *to, void *from, size_t bytes)
+enum system_move_result system_move(void *to, void *from, size_t bytes)
 {
-    return !refuses() &&
-           mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+    if (refuses()) {
+        if (fake.tears)
+            munmap(to, bytes);
+        return fake.tears ? SYSTEM_TORN : SYSTEM_STAYED;
+    }
+    bool moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+    return moved ? SYSTEM_MOVED : SYSTEM_STAYED;
 }
 
 bool system_protect(void *at, size_t bytes, bool accessible)
