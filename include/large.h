@@ -13,6 +13,9 @@
 
 #include "base.h"
 
+/* Until jemalloc starts, its page map is to take no memory under mlockall, nor a share of RLIMIT_DATA. */
+void large_rest(void);
+
 /* At least `n` bytes (n <= PTRDIFF_MAX) at a multiple of `align` (a power of two), zeroed if asked.
    NULL: none. */
 void *large_alloc(size_t n, size_t align, bool zero);

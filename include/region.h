@@ -26,7 +26,7 @@
 #include "slab.h"
 #include "units.h"
 
-/* What every malloc and free reads; written once, by region_start. Before that units == 0: nothing is ours. */
+/* What every malloc and free reads; written once, by region_start, units last. Before that units == 0: nothing is ours. */
 struct region {
     uintptr_t base;             /* of the window: aligned to a group */
     size_t units;               /* in the window */
@@ -71,7 +71,7 @@ INLINE bool region_starts_block(const void *p)
 }
 
 /* Chooses the window and maps the tables: as many units as can ever be used under the machine's memory and
-   the process's limits. Once. False if not even the tables can be had. */
+   the process's limits. False if not even the tables can be had: a claim tries again. */
 bool region_start(void);
 
 /*
@@ -92,6 +92,9 @@ INLINE void region_release(void *base, size_t count)
     region_release_as(base, count, true);
 }
 
+/* Claimed units, nothing is mapped there any more: once they are released, they will be again. */
+void region_forget(const void *base, size_t count);
+
 /* Room for a number of the claimant's about the claimed unit at `p`; NULL without memory. Not for slabs. */
 uint32_t *region_note(const void *p);
 
@@ -110,6 +113,10 @@ size_t region_purge(size_t keep);
 /* Unmaps what is free: within RLIMIT_AS or RLIMIT_DATA a mapping without pages takes the place of others, our books
    among them. */
 void region_shrink(void);
+
+/* Makes that the books of what was never claimed take no memory, though the kernel is about to fill all there is
+   (mlockall): nobody may write to them until they are needed. */
+void region_thin(void);
 
 /* Is it time to look at the dirty units? Cheap, no lock: for every slow path, which then calls region_tidy. */
 bool region_untidy(void);

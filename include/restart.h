@@ -31,8 +31,14 @@ void restart_start(void);
 /* Makes every other thread of the process start its pop or push again, if it is at one. False: can't be done here. */
 bool restart_barrier(void);
 
-/* Do signals and other threads find pops and pushes undone or done? */
+/* Can it be done? */
 bool restart_possible(void);
+
+/* From the return of this on, restart_barrier asks the kernel no more: whoever asks may be killed for it. */
+void restart_give_up(void);
+
+/* In a fork's child: whoever was asking is not there. */
+void restart_reset(void);
 
 #if defined(__x86_64__) && !defined(__SANITIZE_THREAD__)
 

@@ -33,19 +33,38 @@ enum system_map_result {
 /* The same, exactly at `at` (page-aligned). Replaces nothing that is there already. */
 enum system_map_result system_map_at(void *at, size_t bytes);
 
+/* The same in the place of what is mapped there; false if refused, and then nothing may be there. */
+bool system_map_over(void *at, size_t bytes);
+
 /* False if the kernel refused (a hole makes two mappings of one): nothing changed. */
 bool system_unmap(void *at, size_t bytes);
 
 /* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);
 
+/* From now on the kernel fills memory as it maps it: mlockall. Does it? Gives back what it filled of fresh memory that is
+   to be used a little at a time (true: it did). */
+void system_expect_fill(void);
+bool system_fills(void);
+bool system_unfill(void *at, size_t bytes);
+
+enum system_move_result {
+    SYSTEM_MOVED,
+    SYSTEM_STAYED, /* where they were; the other place reads as zeroes */
+    SYSTEM_TORN    /* where they were; at the other place nothing is mapped any more */
+};
+
 /* Moves the pages of [from, from+bytes) to [to, to+bytes), whose own are lost; both stay mapped, the first reads as
-   zeroes. False if the kernel can't: it is older than 5.7, or makes no more mappings. */
-bool system_move(void *to, void *from, size_t bytes);
+   zeroes. The kernel can't where it is older than 5.7, or makes no more mappings. */
+enum system_move_result system_move(void *to, void *from, size_t bytes);
 
 /* Lets the program read and write these pages, or lets nobody touch them; what they hold stays. False if the kernel
    refused (it makes no more mappings): some of them may have changed. */
 bool system_protect(void *at, size_t bytes, bool accessible);
+
+/* Nobody may write to these pages, so that mlockall does not fill them, nor RLIMIT_DATA count them. Undone by
+   system_protect. False if the kernel refused: as above. */
+bool system_freeze(void *at, size_t bytes);
 
 /* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
 size_t system_resident(const void *at, size_t bytes);

@@ -53,7 +53,7 @@ size_t units_run(const struct units *u, enum units_kind kind, size_t unit, size_
 /* Takes free units; true if none of them was dirty. */
 bool units_take(struct units *u, size_t unit, size_t count);
 
-/* Frees taken units: as dirty ones, or as they were before they were taken. */
+/* Frees taken units: as dirty ones where they are mapped, or as they were before they were taken. */
 void units_free(struct units *u, size_t unit, size_t count, bool dirty);
 
 /* The same for units that are only on their way, to be mapped or unmapped: nobody else finds them, nobody counts

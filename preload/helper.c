@@ -35,6 +35,7 @@ static struct {
     pthread_t thread;
     pid_t process;
     uint64_t not_before; /* ms */
+    bool unwelcome;
 } helper;
 
 static create *real_create(void)
@@ -152,10 +153,16 @@ static bool blocks_signals(void)
     return pthread_sigmask(SIG_BLOCK, NULL, &now) != 0 || !sigisemptyset(&now);
 }
 
+void helper_hire_no_more(void)
+{
+    WRITE_ONCE(helper.unwelcome, true);
+}
+
 void helper_hire(void)
 {
     uint64_t now = system_now();
-    if (thread_busy > 0 || now < READ_ONCE(helper.not_before) || READ_ONCE(helper.state) != ABSENT)
+    if (READ_ONCE(helper.unwelcome) || thread_busy > 0 || now < READ_ONCE(helper.not_before) ||
+        READ_ONCE(helper.state) != ABSENT)
         return;
     WRITE_ONCE(helper.not_before, now + AFTER_LIBC);
     if (getpid() == helper.process && !blocks_signals() && !called_by_libc() &&

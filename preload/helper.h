@@ -21,4 +21,7 @@ void helper_forget(void);
 /* Makes one, if that is safe here: where gc_wants_helper, after a free of the program's, with no lock held. */
 void helper_hire(void);
 
+/* None is made from now on where the program has not made a thread just before. */
+void helper_hire_no_more(void);
+
 #endif

@@ -108,7 +108,11 @@ printf 'je_%s ' $internal | tr ' ' '\n' | sed 's/.*/& tarn_&/' >>"$dir/renames"
     --remove-section=.rela.init_array "$dir/whole.o" "$dir/renamed.o"
 # Tried for small programs' sake, and not worth it: jemalloc's .text.unlikely behind tarn's own text (not a page fault
 # fewer), and no .eh_frame of jemalloc's (16 KiB less resident, and no stack through it).
-"$objcopy" --wildcard --keep-global-symbol='tarn_je_*' "$dir/renamed.o" "$dir/local.o"
+# The page map has a second name, at its end.
+end=$("$nm" -S "$dir/renamed.o" | awk '$4 == "tarn_je_arena_emap_global" && $3 ~ /^[Bb]$/ { print "0x" $1 " + 0x" $2 }')
+[ -n "$end" ] || fail "the page map is not a variable that starts as zeroes"
+"$objcopy" --wildcard --keep-global-symbol='tarn_je_*' --add-symbol "tarn_je_arena_emap_end=.bss:$(($end)),global" \
+    "$dir/renamed.o" "$dir/local.o"
 
 left=$("$nm" -g --defined-only "$dir/local.o" | awk 'NF == 3 && $3 !~ /^tarn_je_/ { print $3 }')
 [ -z "$left" ] || fail "still visible: $left"

@@ -18,6 +18,7 @@
 #include "named.h"
 #include "pool.h"
 #include "region.h"
+#include "restart.h"
 #include "thin.h"
 #include "thread.h"
 
@@ -63,6 +64,7 @@ void fork_parent(void)
 
 void fork_child(void)
 {
+    restart_reset();
     if (within)
         return;
     lock_exclusive(false);

@@ -5,9 +5,11 @@
 #include "dice.h"
 #include "gc.h"
 #include "harden.h"
+#include "large.h"
 #include "options.h"
 #include "out.h"
 #include "pool.h"
+#include "region.h"
 #include "sample.h"
 #include "system.h"
 #include "thread.h"
@@ -70,6 +72,8 @@ static void start(void)
     thread_start(end_thread);
     region_limit(options.limit);
     region_start();
+    if (region.room != SIZE_MAX)
+        large_rest();
     __atomic_store_n(&started, true, __ATOMIC_RELEASE);
 }
 

@@ -134,8 +134,24 @@ static extent_hooks_t hooks = {
    no more than this, it is not asked. */
 static const size_t room_for_books = (size_t)32 << 20;
 
+static bool frozen, woken;
+
+void large_rest(void)
+{
+    pthread_mutex_lock(&start_mutex);
+    if (!frozen && !woken)
+        frozen = large_page_map(system_freeze);
+    pthread_mutex_unlock(&start_mutex);
+}
+
 static void wake(void)
 {
+    if (frozen && !large_page_map(system_map_over))
+        return;
+    if (!woken)
+        large_page_map(system_unfill);
+    frozen = false;
+    woken = true;
     tarn_je_opt_cache_oblivious = false;
     tarn_je_oversize_threshold = 0;
     if (tarn_je_nallocx(UNIT, 0) != 0) {
@@ -291,19 +307,25 @@ void *large_alloc(size_t n, size_t align, bool zero)
     return p;
 }
 
+/* Of what was unmarked. */
+static void let_go(void *p, size_t class)
+{
+    uncount(&books.blocks, 1);
+    uncount(&books.bytes, bytes_of(p, class));
+    if (class == CLASS_BARE)
+        bare_free(p);
+    else
+        je_dallocx(p, 0);
+}
+
 bool large_free(void *p)
 {
     size_t class = unmark(p);
     if (class == CLASS_NONE || (class == CLASS_LARGE && !enter()))
         return false;
-    uncount(&books.blocks, 1);
-    uncount(&books.bytes, bytes_of(p, class));
     if (options.harden & HARDEN_ZERO)
         clear(p, bytes_of(p, class));
-    if (class == CLASS_BARE)
-        bare_free(p);
-    else
-        je_dallocx(p, 0);
+    let_go(p, class);
     return true;
 }
 
@@ -329,16 +351,25 @@ static size_t resize_in_place(void *p, size_t before, size_t bytes)
  * kernel counts what moves twice. The region is told that nothing stayed behind (.82 -> .60 ms a step): else it
  * takes empty units for spare memory, and gives back the real one.
  */
-static void carry_and_free(void *to, void *from, size_t bytes)
+static bool carry_and_free(void *to, void *from, size_t bytes)
 {
-    if (bytes < MOVE_MIN || region.room != SIZE_MAX || !system_move(to, from, bytes)) {
-        memcpy(to, from, bytes);
-    } else {
+    enum system_move_result result = SYSTEM_STAYED;
+    if (bytes >= MOVE_MIN && region.room == SIZE_MAX)
+        result = system_move(to, from, bytes);
+    if (result == SYSTEM_TORN) {
+        region_forget(to, bytes >> UNIT_SHIFT);
+        let_go(to, unmark(to));
+        return false;
+    }
+    if (result == SYSTEM_MOVED) {
         emptied.at = from;
         emptied.bytes = bytes;
+    } else {
+        memcpy(to, from, bytes);
     }
     large_free(from);
     emptied.at = NULL;
+    return true;
 }
 
 /*
@@ -366,10 +397,7 @@ void *large_realloc(void *p, size_t n)
     void *moved = large_alloc(n, align_to_grow(bytes), false);
     if (moved == NULL)
         moved = large_alloc(n, 1, false);
-    if (moved == NULL)
-        return NULL;
-    carry_and_free(moved, p, before);
-    return moved;
+    return moved != NULL && carry_and_free(moved, p, before) ? moved : NULL;
 }
 
 /* There is something to give back only where two threads freed at once, and jemalloc's pages are as big as our units

@@ -41,9 +41,13 @@ struct large_page_map {
     char lock[];
 };
 extern struct large_page_map tarn_je_arena_emap_global;
+extern char tarn_je_arena_emap_end[];
 void tarn_je_malloc_mutex_postfork_child(void *tsd, void *mutex);
 
 #pragma GCC visibility pop
+
+/* What `change` makes of the page map's whole pages. */
+bool large_page_map(bool (*change)(void *at, size_t bytes));
 
 /* What jemalloc registered, or thought it did, while it started. Written once, before anyone reads it. */
 struct large_registered {

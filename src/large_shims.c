@@ -31,7 +31,10 @@ void *large_shim_mmap(void *at, size_t bytes, int protection, int flags, int fd,
 {
     (void)protection, (void)flags, (void)fd, (void)offset;
     void *p = at == NULL ? system_map(bytes) : NULL; /* nothing that we want from it maps at a chosen place */
-    return p == NULL ? MAP_FAILED : p;
+    if (p == NULL)
+        return MAP_FAILED;
+    system_unfill(p, bytes);
+    return p;
 }
 
 int large_shim_munmap(void *at, size_t bytes);
@@ -39,6 +42,15 @@ int large_shim_munmap(void *at, size_t bytes)
 {
     system_unmap(at, bytes);
     return 0;
+}
+
+/* jemalloc writes a word of it for each GiB of addresses: of 2 MiB. */
+bool large_page_map(bool (*change)(void *at, size_t bytes))
+{
+    size_t page = system_page();
+    char *first = (char *)ALIGN_UP((uintptr_t)&tarn_je_arena_emap_global, page);
+    char *end = (char *)ALIGN_DOWN((uintptr_t)tarn_je_arena_emap_end, page);
+    return change(first, (size_t)(end - first));
 }
 
 /* ---- threads and forks: told by us (large.c) -------------------------------------------------------- */

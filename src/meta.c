@@ -78,6 +78,7 @@ static void *alloc(unsigned i, bool *zeroed)
         char *fresh = system_map(mapping);
         if (fresh == NULL && (fresh = system_map(mapping = META_MAX)) == NULL)
             return NULL;
+        system_unfill(fresh, mapping);
         /* Another thread may have done the same meanwhile: its mapping is then dropped with little used,
            which costs address space once in a race. The loop ends: the fresh mapping holds any piece. */
         lock_acquire(&meta.lock);

@@ -13,6 +13,8 @@
 #include "options.h"
 #include "system.h"
 
+#include <pthread.h>
+
 struct region region;
 
 enum {
@@ -23,12 +25,15 @@ enum {
     SPARE_MIN = 2048,      /* dirty units that may stay for a while: 128 MiB, */
     SPARE_SHARE = 2,       /* and this share of what is taken; */
     SPARE_PERIOD = 200,    /* after this many ms, those that nobody needed meanwhile go */
+    READY_STEP = 1 << 14,  /* units whose books are unfrozen at a time: 1 GiB, 40 KiB of books */
+    LIMIT_RAISE = 256,     /* as many times may RLIMIT_AS be raised later; the books take a hundredth of it */
 };
 
 static struct {
     struct lock lock;
     struct units units;
     size_t limit;   /* units */
+    size_t ready;   /* the first units, whose books may be written: all, but see region_thin */
     size_t idle;    /* the fewest dirty units there were since `since`: nobody needed these */
     uint64_t since; /* ms */
 } books = {.lock = LOCK_INITIALIZER(LOCK_REGION), .limit = SIZE_MAX};
@@ -79,9 +84,58 @@ static enum system_map_result map_taken(size_t unit, size_t count, size_t extra)
     return result;
 }
 
+/* Not a struct lock: the kernel is asked with it held. */
+static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* Of books about the first `units`. */
+static size_t places_bytes(size_t units)
+{
+    return ALIGN_UP(units * sizeof *region.places, system_page());
+}
+
+static size_t groups_bytes(size_t units)
+{
+    return ALIGN_UP(units / GROUP_UNITS * sizeof *region.groups, system_page());
+}
+
+static size_t whole_step(size_t units)
+{
+    size_t step = ALIGN_UP(units, (size_t)READY_STEP);
+    return step < region.units ? step : region.units;
+}
+
+/* The books of the first `units` may be written; false without memory. */
+static bool make_ready(size_t units)
+{
+    pthread_mutex_lock(&start_mutex);
+    size_t ready = whole_step(units);
+    bool done = system_protect(region.places, places_bytes(ready), true) &&
+                system_protect(region.groups, groups_bytes(ready), true);
+    if (done && books.ready < ready)
+        WRITE_ONCE(books.ready, ready);
+    pthread_mutex_unlock(&start_mutex);
+    return done;
+}
+
+void region_thin(void)
+{
+    pthread_mutex_lock(&start_mutex);
+    lock_acquire(&books.lock);
+    size_t all = region.units, ready = whole_step(books.units.top * GROUP_UNITS);
+    WRITE_ONCE(books.ready, ready);
+    lock_release(&books.lock);
+    if (ready < all) {
+        system_freeze((char *)region.places + places_bytes(ready), places_bytes(all) - places_bytes(ready));
+        system_freeze((char *)region.groups + groups_bytes(ready), groups_bytes(all) - groups_bytes(ready));
+    }
+    pthread_mutex_unlock(&start_mutex);
+}
+
 /* How many free absent units behind [unit, unit + count) to map in the same call. */
 static size_t growth_locked(size_t unit, size_t count)
 {
+    if (system_fills())
+        return 0;
     size_t want = books.units.mapped / GROWTH_SHARE;
     want = want < GROWTH_MIN ? GROWTH_MIN : want > GROWTH_MAX ? GROWTH_MAX : want;
     return want <= count ? 0 : units_run(&books.units, FREE_ABSENT, unit + count, want - count);
@@ -94,7 +148,9 @@ static bool over_limit_locked(size_t count)
 
 void *region_claim(size_t count, size_t align, bool *zeroed)
 {
-    /* The loop ends: each round that comes back has taken an occupied place out of the window for good. */
+    if (unlikely(READ_ONCE(region.units) == 0) && !region_start())
+        return NULL;
+    /* The loop ends: each round that comes back has readied books, or taken an occupied place out of the window for good. */
     for (;;) {
         lock_acquire(&books.lock);
         size_t unit =
@@ -111,13 +167,16 @@ void *region_claim(size_t count, size_t align, bool *zeroed)
             return address_of(unit);
         }
         unit = units_find(&books.units, FREE_ABSENT, count, align);
-        size_t extra = unit == UNITS_NONE ? 0 : growth_locked(unit, count);
-        if (unit != UNITS_NONE)
+        size_t extra = unit == UNITS_NONE ? 0 : growth_locked(unit, count), end = unit + count + extra;
+        bool ready = unit != UNITS_NONE && end <= READ_ONCE(books.ready);
+        if (ready)
             take_locked(unit, count);
-        if (extra > 0)
+        if (ready && extra > 0)
             units_withdraw(&books.units, unit + count, extra);
         lock_release(&books.lock);
-        if (unit == UNITS_NONE)
+        if (!ready && unit != UNITS_NONE && make_ready(end))
+            continue;
+        if (!ready)
             return NULL;
         *zeroed = true;
         switch (map_taken(unit, count, extra)) {
@@ -135,6 +194,8 @@ void *region_claim_at(void *at, size_t count, bool *zeroed)
 {
     size_t unit = region_unit(at);
     if (unit >= region.units || count > region.units - unit)
+        return NULL;
+    if (unit + count > READ_ONCE(books.ready) && !make_ready(unit + count))
         return NULL;
     lock_acquire(&books.lock);
     size_t mapped = units_run(&books.units, FREE_MAPPED, unit, count);
@@ -164,6 +225,13 @@ void region_release_as(void *base, size_t count, bool dirty)
     region_set_class(base, count, CLASS_NONE);
     lock_acquire(&books.lock);
     units_free(&books.units, region_unit(base), count, dirty);
+    lock_release(&books.lock);
+}
+
+void region_forget(const void *base, size_t count)
+{
+    lock_acquire(&books.lock);
+    units_set_absent(&books.units, region_unit(base), count);
     lock_release(&books.lock);
 }
 
@@ -301,29 +369,37 @@ static size_t window_bytes(void)
 {
     const size_t least = (size_t)1 << 30, most = (size_t)1 << 44;
     size_t limit = region.room = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
-    if (limit < want)
-        want = limit;
-    while (bytes < want && bytes < most)
+    while (bytes < want && bytes < most && bytes / LIMIT_RAISE < limit)
         bytes *= 2;
     return bytes;
 }
 
+static void start(size_t units)
+{
+    char *tables = system_map(places_bytes(units) + groups_bytes(units));
+    if (tables == NULL)
+        return;
+    region.places = (uint16_t *)(void *)tables;
+    books.units.group = region.groups = (struct units_group *)(void *)(tables + places_bytes(units));
+    WRITE_ONCE(books.units.group->notes, NULL); /* a read first would be one page fault more */
+    books.units.groups = units / GROUP_UNITS;
+    books.ready = units;
+    if (place_window((uintptr_t)tables)) {
+        __atomic_store_n(&region.units, units, __ATOMIC_RELEASE);
+    } else {
+        books.units = (struct units){.group = NULL};
+        system_unmap(tables, places_bytes(units) + groups_bytes(units));
+    }
+}
+
 bool region_start(void)
 {
-    size_t units = window_bytes() >> UNIT_SHIFT, groups = units / GROUP_UNITS;
-    size_t places = units * sizeof *region.places;
-    char *tables = system_map(ALIGN_UP(places + groups * sizeof(struct units_group), system_page()));
-    if (tables == NULL)
-        return false;
-    region.places = (uint16_t *)(void *)tables;
-    books.units.group = region.groups = (struct units_group *)(void *)(tables + places);
-    WRITE_ONCE(books.units.group->notes, NULL); /* a read first would be one page fault more */
-    books.units.groups = groups;
-    region.units = units;
-    if (place_window((uintptr_t)tables))
-        return true;
-    region.units = books.units.groups = 0;
-    return false;
+    pthread_mutex_lock(&start_mutex);
+    if (region.units == 0)
+        start(window_bytes() >> UNIT_SHIFT);
+    bool started = region.units > 0;
+    pthread_mutex_unlock(&start_mutex);
+    return started;
 }
 
 /* ---- looking at it ---------------------------------------------------------------------------------- */
@@ -334,26 +410,6 @@ void region_stats(struct region_stats *s)
     s->dirty = READ_ONCE(books.units.dirty) << UNIT_SHIFT;
     s->mapped = READ_ONCE(books.units.mapped) << UNIT_SHIFT;
     s->groups = READ_ONCE(books.units.top);
-}
-
-void region_resident(size_t by_class[CLASS_MAX])
-{
-    size_t end = READ_ONCE(books.units.top) * GROUP_UNITS, unit = 0;
-    for (unsigned c = 0; c < CLASS_MAX; c++)
-        by_class[c] = 0;
-    while (unit < end) {
-        uint64_t mapped = READ_ONCE(books.units.group[unit / GROUP_UNITS].row[ROW_MAPPED]);
-        unsigned place = READ_ONCE(region.places[unit]);
-        size_t first = unit;
-        /* As many as are alike, within the group, in one question. */
-        do
-            unit++;
-        while (unit % GROUP_UNITS != 0 && READ_ONCE(region.places[unit]) == place &&
-               ((mapped >> unit % GROUP_UNITS ^ mapped >> first % GROUP_UNITS) & 1) == 0);
-        if ((mapped >> first % GROUP_UNITS & 1) != 0)
-            by_class[place >> PLACE_SHIFT] +=
-                system_resident(address_of(first), (unit - first) << UNIT_SHIFT);
-    }
 }
 
 void region_check(void)
@@ -377,4 +433,5 @@ void region_unlock(void)
 void region_reset_lock(void)
 {
     lock_init(&books.lock, LOCK_REGION, 0);
+    start_mutex = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }

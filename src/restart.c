@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <linux/membarrier.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -33,7 +34,7 @@ void restart_start(void)
                                           : (char *)&unread - (char *)__builtin_thread_pointer();
 }
 
-bool restart_possible(void)
+static bool supported(void)
 {
     return &__rseq_size != NULL && __rseq_size > 0;
 }
@@ -42,12 +43,34 @@ bool restart_possible(void)
 
 void restart_start(void) {}
 
-bool restart_possible(void)
+static bool supported(void)
 {
     return false;
 }
 
 #endif
+
+static bool given_up;
+static unsigned asking; /* threads between the look at given_up and the kernel's answer */
+static __thread bool asks;
+
+bool restart_possible(void)
+{
+    return supported() && !__atomic_load_n(&given_up, __ATOMIC_SEQ_CST);
+}
+
+void restart_give_up(void)
+{
+    if (__atomic_exchange_n(&given_up, true, __ATOMIC_SEQ_CST))
+        return; /* by now the kernel may allow no sched_yield either */
+    while (__atomic_load_n(&asking, __ATOMIC_SEQ_CST) > asks) /* a handler's own thread may */
+        sched_yield();
+}
+
+void restart_reset(void)
+{
+    asking = asks;
+}
 
 static bool membarrier(int command)
 {
@@ -60,9 +83,12 @@ static bool membarrier(int command)
 bool restart_barrier(void)
 {
     debug_check(lock_none_held());
-    if (!restart_possible())
-        return false;
-    return membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ) ||
-           (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) &&
-            membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ));
+    asks = true;
+    __atomic_fetch_add(&asking, 1, __ATOMIC_SEQ_CST);
+    bool done = restart_possible() && (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ) ||
+                                       (membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ) &&
+                                        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ)));
+    __atomic_fetch_sub(&asking, 1, __ATOMIC_SEQ_CST);
+    asks = false;
+    return done;
 }

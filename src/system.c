@@ -46,6 +46,12 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
+bool system_map_over(void *at, size_t bytes)
+{
+    debug_check(lock_none_held());
+    return mmap(at, bytes, PROTECTION, FLAGS | MAP_FIXED, -1, 0) == at;
+}
+
 bool system_unmap(void *at, size_t bytes)
 {
     debug_check(lock_none_held());
@@ -60,20 +66,44 @@ bool system_discard(void *at, size_t bytes)
            (errno == EINVAL && madvise(at, bytes, DONTNEED_LOCKED) == 0);
 }
 
-bool system_move(void *to, void *from, size_t bytes)
+static bool fills;
+
+void system_expect_fill(void)
+{
+    WRITE_ONCE(fills, true);
+}
+
+bool system_fills(void)
+{
+    return READ_ONCE(fills);
+}
+
+bool system_unfill(void *at, size_t bytes)
+{
+    return system_fills() && system_discard(at, bytes);
+}
+
+enum system_move_result system_move(void *to, void *from, size_t bytes)
 {
     debug_check(lock_none_held());
     if (mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to)
-        return true;
-    /* It may have cleared the place before it refused. */
-    (void)mmap(to, bytes, PROTECTION, FLAGS | MAP_FIXED, -1, 0);
-    return false;
+        return SYSTEM_MOVED;
+    if (system_map_over(to, bytes)) /* it may have cleared the place before it refused */
+        return SYSTEM_STAYED;
+    munmap(to, bytes);
+    return SYSTEM_TORN;
 }
 
 bool system_protect(void *at, size_t bytes, bool accessible)
 {
     debug_check(lock_none_held());
     return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
+}
+
+bool system_freeze(void *at, size_t bytes)
+{
+    debug_check(lock_none_held());
+    return mprotect(at, bytes, PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

@@ -2,12 +2,14 @@
 
 #include "check.h"
 
-/* Sets or clears [unit, unit + count) in a row; returns how many bits changed. */
+/* Sets or clears [unit, unit + count) in a row, but that absent ones are not dirty; returns how many bits changed. */
 static size_t set_bits(struct units *u, enum units_row row, size_t unit, size_t count, bool on)
 {
     size_t changed = 0, end = unit + count;
     while (unit < end) {
         uint64_t *word = &u->group[unit / GROUP_UNITS].row[row], mask = bits_in_word(unit, end);
+        if (row == ROW_DIRTY)
+            mask &= u->group[unit / GROUP_UNITS].row[ROW_MAPPED];
         uint64_t after = on ? *word | mask : *word & ~mask;
         changed += (size_t)popcount(after ^ *word);
         WRITE_ONCE(*word, after);

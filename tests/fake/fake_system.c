@@ -11,6 +11,7 @@
 static struct {
     size_t calls, refused, from, until, occupied, limit;
     uint64_t now;
+    bool fills, tears;
 } fake = {.limit = SIZE_MAX, .now = 1000};
 
 void fake_refuse(size_t after, size_t count)
@@ -37,6 +38,11 @@ size_t fake_calls(void)
 size_t fake_refused(void)
 {
     return READ_ONCE(fake.refused);
+}
+
+void fake_tear(bool tears)
+{
+    fake.tears = tears;
 }
 
 void fake_limit(size_t bytes)
@@ -135,6 +141,12 @@ enum system_map_result system_map_at(void *at, size_t bytes)
     return SYSTEM_OCCUPIED;
 }
 
+bool system_map_over(void *at, size_t bytes)
+{
+    return !refuses() &&
+           mmap(at, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == at;
+}
+
 bool system_unmap(void *at, size_t bytes)
 {
     return !refuses() && munmap(at, bytes) == 0;
@@ -147,11 +159,31 @@ bool system_discard(void *at, size_t bytes)
     return !refuses() && madvise(at, bytes, MADV_DONTNEED) == 0;
 }
 
-/* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
-bool system_move(void *to, void *from, size_t bytes)
+void system_expect_fill(void)
 {
-    return !refuses() &&
-           mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+    WRITE_ONCE(fake.fills, true);
+}
+
+bool system_fills(void)
+{
+    return READ_ONCE(fake.fills);
+}
+
+bool system_unfill(void *at, size_t bytes)
+{
+    return system_fills() && system_discard(at, bytes);
+}
+
+/* The kernel goes mapping by mapping, and may find only at the second that it must refuse. */
+enum system_move_result system_move(void *to, void *from, size_t bytes)
+{
+    if (refuses()) {
+        if (fake.tears)
+            munmap(to, bytes);
+        return fake.tears ? SYSTEM_TORN : SYSTEM_STAYED;
+    }
+    bool moved = mremap(from, bytes, bytes, MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP, to) == to;
+    return moved ? SYSTEM_MOVED : SYSTEM_STAYED;
 }
 
 bool system_protect(void *at, size_t bytes, bool accessible)
@@ -159,6 +191,11 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     bool refused = refuses();
     size_t part = refused ? ALIGN_DOWN(bytes / 2, system_page()) : bytes;
     return mprotect(at, part, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 && !refused;
+}
+
+bool system_freeze(void *at, size_t bytes)
+{
+    return !refuses() && mprotect(at, bytes, PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

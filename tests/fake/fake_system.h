@@ -15,6 +15,9 @@
 void fake_refuse(size_t after, size_t count);
 void fake_refuse_none(void);
 
+/* Then a system_move that is refused tears the place that it was to move to. */
+void fake_tear(bool tears);
+
 /* The next `count` calls of system_map_at find the place occupied. */
 void fake_occupy(size_t count);
 

@@ -275,8 +275,7 @@ static void recover(void)
 
 static const struct refused_run threads = {script, recover};
 
-/* The first call maps the region's tables: without them there is no heap, then or later. */
-enum { FIRST = 3, RUNS = 40 };
+enum { RUNS = 40 };
 
 /* RUNS children, from the first call of a run to its last; the threads take their calls in another order each time. */
 static void sweep(size_t count)
@@ -285,7 +284,7 @@ static void sweep(size_t count)
     cr_assert(refused_survives(&threads, SIZE_MAX / 2, 0, &calls));
     cr_assert_gt(calls, 20);
     for (size_t i = 0; i < runs; i++) {
-        size_t n = FIRST + i * calls / runs;
+        size_t n = i * calls / runs;
         cr_assert(refused_survives(&threads, n, count, NULL), "%zu calls from %zu of %zu refused", count, n,
                   calls);
     }

@@ -112,3 +112,31 @@ Test(large_move, a_kernel_that_refuses_loses_nothing)
         region_check();
     }
 }
+
+/* It refuses when it has cleared the place already, and then to map anything there. */
+Test(large_move, a_place_that_is_torn_is_nobodys)
+{
+    struct large_stats before, after;
+    large_free(large_alloc((size_t)8 * AFTER, 1, false)); /* there is memory: the next call is the move */
+    uint32_t *p = make_hemmed_in();
+    fill(p, 5);
+    large_stats(&before);
+    fake_tear(true);
+    fake_refuse(0, 1);
+    cr_assert_null(large_realloc(p, AFTER));
+    fake_refuse_none();
+    fake_tear(false);
+    cr_assert(is_filled(p, 5));
+    large_stats(&after);
+    cr_assert(after.blocks == before.blocks && after.bytes == before.bytes && after.held == before.held);
+    region_check();
+    for (int i = 0; i < 4; i++) { /* whoever gets the place */
+        char *next = large_alloc(AFTER, 1, i % 2 == 0);
+        cr_assert(next != NULL && (i % 2 != 0 || (next[0] == 0 && next[AFTER - 1] == 0)));
+        memset(next, 2, AFTER);
+    }
+    uint32_t *q = large_realloc(p, AFTER);
+    cr_assert(q != NULL && is_filled(q, 5));
+    memset(q, 1, AFTER);
+    region_check();
+}

@@ -3,10 +3,13 @@
 #include "../tools/random.h"
 #include "fake_system.h"
 #include "meta.h"
+#include "system.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 enum { MEBIBYTE = 1 << 20 };
@@ -73,7 +76,7 @@ Test(region_start, before_it_nothing_is_ours)
     int local = 0;
     cr_assert_eq(region_class(&local), CLASS_NONE);
     cr_assert_eq(region_class(NULL), CLASS_NONE);
-    cr_assert_null(claim(1));
+    cr_assert_null(region_claim_at(&local, 1, &zeroed));
 }
 
 Test(region_start, takes_no_memory_but_a_first_piece)
@@ -87,11 +90,13 @@ Test(region_start, takes_no_memory_but_a_first_piece)
     cr_assert_geq(region.units * (size_t)UNIT, (size_t)16 << 30); /* 4 times the fake's memory */
 }
 
+/* A limit may be raised later; until then the tables take a hundredth of it. */
 Test(region_start, wants_no_more_than_a_limit_lets_it_use)
 {
-    fake_limit((size_t)64 * MEBIBYTE);
+    fake_limit((size_t)8 * MEBIBYTE);
     start();
-    cr_assert_leq(region.units * (size_t)UNIT, (size_t)1 << 30);
+    cr_assert_geq(region.units * (size_t)UNIT, (size_t)2 << 30);
+    cr_assert_leq(region.units * (size_t)UNIT, (size_t)4 << 30);
     cr_assert_not_null(claim(1));
 }
 
@@ -106,12 +111,37 @@ Test(region_start, goes_elsewhere_where_the_place_is_occupied, .disabled = ONE_P
     p[0] = 1;
 }
 
-Test(region_start, without_tables_nothing_is_ours_and_nothing_is_claimed)
+static void *claim_one(void *unused)
 {
-    fake_refuse(0, 1);
+    bool own_zeroed;
+    (void)unused;
+    return region_claim(1, 1, &own_zeroed);
+}
+
+/* By whoever claims first. */
+Test(region_start, without_tables_nothing_is_ours_until_they_can_be_had)
+{
+    enum { THREADS = 8 };
+    pthread_t thread[THREADS];
+    void *claimed[THREADS];
+    fake_refuse(0, SIZE_MAX);
     cr_assert_not(region_start());
     cr_assert_null(claim(1));
     cr_assert_eq(region_class(&zeroed), CLASS_NONE);
+    cr_assert_eq(region_purge(0), 0);
+    region_shrink();
+    region_tidy();
+    region_thin();
+    region_check();
+    fake_refuse_none();
+    for (size_t i = 0; i < THREADS; i++)
+        pthread_create(&thread[i], NULL, claim_one, NULL);
+    for (size_t i = 0; i < THREADS; i++) {
+        pthread_join(thread[i], &claimed[i]);
+        cr_assert_not_null(claimed[i]);
+        cr_assert_lt(region_unit(claimed[i]), THREADS);
+    }
+    cr_assert_eq(taken(), THREADS);
 }
 
 /* What is refused at the start may be had later. */
@@ -130,7 +160,7 @@ Test(region_start, refused_everywhere_it_still_has_a_window, .disabled = ONE_PLA
 /* What is claimed must be known to be ours: else free() would take it for foreign. */
 Test(region_start, without_a_place_nothing_is_ours_and_nothing_is_claimed)
 {
-    fake_occupy(4);
+    fake_occupy(8);
     cr_assert_not(region_start());
     cr_assert_null(claim(1));
     cr_assert_eq(region_class(&zeroed), CLASS_NONE);
@@ -292,17 +322,58 @@ Test(region, grows_in_larger_steps_the_more_there_is)
     cr_assert_lt(fake_calls() - calls, 15);
 }
 
-static void *claim_one(void *unused)
-{
-    bool own_zeroed;
-    (void)unused;
-    return region_claim(1, 1, &own_zeroed);
-}
-
 static void *purge_all(void *unused)
 {
     region_purge(0);
     return unused;
+}
+
+Test(region, where_memory_is_filled_at_once_no_more_is_mapped_than_is_claimed)
+{
+    claim_all_mapped();
+    system_expect_fill();
+    size_t mapped = stats().mapped;
+    for (size_t i = 1; i < 100; i++) {
+        claim(1);
+        cr_assert_eq(stats().mapped, mapped + i * UNIT);
+    }
+}
+
+static size_t resident(void)
+{
+    unsigned long size, pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    cr_assert(f != NULL && fscanf(f, "%lu %lu", &size, &pages) == 2);
+    fclose(f);
+    return pages * 4096;
+}
+
+/* Of what was claimed before, within the first GiB; then of the second, and of the last there is. */
+Test(region, thin_books_are_readied_as_they_are_needed)
+{
+    enum { GIBIBYTE_UNITS = 1 << 14 };
+    char *p = claim(10);
+    region_set_class(p, 10, 7);
+    region_thin();
+    cr_assert_eq(region_class(p), 7);
+    cr_assert_eq(region_class(p + (size_t)GIBIBYTE_UNITS * UNIT), CLASS_NONE);
+    resident(); /* which takes some itself the first time */
+    size_t before = resident();
+    if (mlock(region.places, region.units * sizeof *region.places) == 0)
+        cr_assert_leq(resident(), before + (64 << 10));
+    fake_refuse(0, 1);
+    cr_assert_null(claim(GIBIBYTE_UNITS), "books that can't be written");
+    fake_refuse(1, 1);
+    cr_assert_null(claim(GIBIBYTE_UNITS), "half of them");
+    char *q = claim(GIBIBYTE_UNITS);
+    cr_assert_not_null(q);
+    region_set_class(q, GIBIBYTE_UNITS, 8);
+    region_thin();
+    cr_assert_eq(region_class(q + (size_t)(GIBIBYTE_UNITS - 1) * UNIT), 8);
+    char *last = (char *)(region.base + ((region.units - 1) << UNIT_SHIFT));
+    cr_assert_eq(region_claim_at(last, 1, &zeroed), last);
+    region_set_class(last, 1, 9);
+    region_check();
 }
 
 /* It is about to be free, and nobody's failure until then. */

@@ -308,6 +308,27 @@ Test(thread, those_asleep_can_be_emptied)
     pool_check(&pools[c]);
 }
 
+/* The kernel may kill for the question from now on. */
+Test(thread, nobody_is_emptied_once_that_was_given_up)
+{
+    pthread_t thread;
+    void *result;
+    alloc();
+    pthread_barrier_init(&arrived, NULL, 2);
+    pthread_barrier_init(&go_on, NULL, 2);
+    pthread_create(&thread, NULL, sleep_with_blocks, NULL);
+    pthread_barrier_wait(&arrived);
+    restart_give_up();
+    restart_give_up();
+    cr_assert_not(restart_barrier());
+    cr_assert_not(thread_others_hold());
+    drain_others();
+    cr_assert_eq(told, 0);
+    pthread_barrier_wait(&go_on);
+    pthread_join(thread, &result);
+    cr_assert_eq(result, NULL, "it found what it had left");
+}
+
 /* On a slow path it may be anywhere in its cache. */
 static void *stay_on_a_slow_path(void *unused)
 {

@@ -3,8 +3,11 @@
  *   nproc          no user may have more threads than it has: RLIMIT_NPROC
  *   stack          its first stack and those of its threads are small: RLIMIT_STACK
  *   maps           it has as many mappings as vm.max_map_count allows, but for a few, and then for none
- *   seccomp HOW    only the calls that a program may make which computes and prints: others are told ("trap") or ENOSYS
+ *   seccomp HOW    only the calls that a program may make which computes and prints: others are told ("trap") or ENOSYS;
+ *                  meanwhile other threads sleep, with blocks in their caches
+ *   alone          the same for a program that makes no threads, and is told
  *   locked MODE    mlockall; prints "locked N", its bytes resident at the end
+ *   little         the same for a program that has little more than libc
  *   chroot DIR     in DIR, which is empty, and as another user
  *   noproc         without /proc
  *   closed FILE    its standard descriptors are closed, and then FILE's; frees what it must not, and FILE stays as it is
@@ -147,12 +150,28 @@ static void locked(const char *mode)
     printf("locked %zu\n", victim_memory("VmRSS: %zu"));
 }
 
+static void locked_little(void)
+{
+    char *block[1000], *large;
+    if (mlockall(MCL_FUTURE | MCL_CURRENT) != 0)
+        skip("mlockall");
+    for (size_t i = 0; i < 1000; i++)
+        memset(block[i] = malloc(16 + i), 1, 16 + i);
+    memset(large = malloc(200000), 1, 200000);
+    printf("locked %zu\n", victim_memory("VmRSS: %zu"));
+    for (size_t i = 0; i < 1000; i++)
+        free(block[i]);
+    free(large);
+    expect(confined_work(100000, 300000));
+}
+
 /* Much of one size after much of another: a memory cgroup kills who does not reuse what was freed. */
 static void rounds(void)
 {
     enum { BYTES = 40 << 20 };
     static const size_t sizes[] = {48, 600, 5000, 30000, 100000, 1000000};
-    static char *block[BYTES / 48];
+    char **block =
+        mmap(NULL, BYTES / 48 * sizeof *block, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     for (unsigned round = 0; round < 12; round++) {
         size_t size = sizes[round * 5 % 6], count = BYTES / size;
         for (size_t i = 0; i < count; i++)
@@ -164,13 +183,29 @@ static void rounds(void)
 
 /* ---- what may be asked of the kernel ----------------------------------------------------------------- */
 
-/* The first row is what tarn may use; the second, what libc needs for malloc, threads and exit. */
+/* First what tarn may use, then what libc needs for malloc and exit, and from mprotect on, for threads. */
 static const int allowed[] = {
-    SYS_mmap,         SYS_munmap, SYS_madvise,  SYS_futex,  SYS_write,           SYS_exit,
-    SYS_exit_group,   SYS_brk,    SYS_mprotect, SYS_mremap, SYS_set_robust_list, SYS_rt_sigprocmask,
-    SYS_rt_sigreturn, SYS_rseq,   SYS_clone3,   SYS_clone,  SYS_clock_gettime,   SYS_getrandom,
+    SYS_mmap,
+    SYS_munmap,
+    SYS_mremap,
+    SYS_madvise,
+    SYS_futex,
+    SYS_write,
+    SYS_exit,
+    SYS_exit_group,
+    SYS_brk,
+    SYS_getrandom,
+    SYS_clock_gettime,
     SYS_rt_sigaction,
+    SYS_rt_sigreturn,
+    SYS_mprotect,
+    SYS_rt_sigprocmask,
+    SYS_clone3,
+    SYS_clone,
+    SYS_rseq,
+    SYS_set_robust_list,
 };
+enum { ALLOWED = sizeof allowed / sizeof allowed[0], ALLOWED_ALONE = 13 };
 
 static void told(int signal, siginfo_t *info, void *context)
 {
@@ -181,17 +216,15 @@ static void told(int signal, siginfo_t *info, void *context)
     _exit(1);
 }
 
-static void seccomp(bool trap)
+static void confine(unsigned count, unsigned otherwise)
 {
-    enum { COUNT = sizeof allowed / sizeof allowed[0] };
-    struct sock_filter filter[COUNT + 3];
+    struct sock_filter filter[ALLOWED + 3];
     unsigned n = 0;
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
-    for (unsigned i = 0; i < COUNT; i++)
+    for (unsigned i = 0; i < count; i++)
         filter[n++] =
-            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[i], COUNT - i, 0);
-    filter[n++] =
-        (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, trap ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | ENOSYS);
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[i], count - i, 0);
+    filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, otherwise);
     filter[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
     sigaction(SIGSYS, &(struct sigaction){.sa_sigaction = told, .sa_flags = SA_SIGINFO}, NULL);
     mallopt(M_ARENA_MAX, 2); /* or glibc looks in /sys how many processors there are */
@@ -199,15 +232,74 @@ static void seccomp(bool trap)
     struct sock_fprog program = {(unsigned short)n, filter};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) != 0)
         skip("seccomp");
-    expect(confined_work(100000, 500000) && confined_threads(4));
-    malloc_trim(0);
+}
+
+enum { SLEEPERS = 3 };
+static pthread_barrier_t asleep;
+static pthread_mutex_t morning = PTHREAD_MUTEX_INITIALIZER;
+
+static void *work_and_sleep(void *unused)
+{
+    bool good = confined_work(20000, 200000);
+    pthread_barrier_wait(&asleep);
+    pthread_mutex_lock(&morning);
+    pthread_mutex_unlock(&morning);
+    return good && confined_work(20000, 200000) ? &morning : unused;
+}
+
+/* Much is spare, of small blocks, which glibc need not ask anybody to free. */
+static void free_much(void)
+{
+    void **chain = NULL, **next;
+    for (unsigned i = 0; i < 100000; i++) {
+        next = malloc(300);
+        *next = chain;
+        chain = next;
+    }
+    for (; chain != NULL; chain = next) {
+        next = *chain;
+        free(chain);
+    }
+}
+
+/* Time for the helper to wake and tidy up: no sleep is allowed. */
+static void work_for_a_while(void)
+{
     struct timespec now, end;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    do { /* time for the helper to wake and tidy up: no sleep is allowed */
+    do {
         expect(confined_work(1000, 500000));
+        free_much();
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while (now.tv_sec < end.tv_sec + 2);
     free(malloc(100 << 20));
+}
+
+static void seccomp(unsigned otherwise)
+{
+    pthread_t sleeper[SLEEPERS];
+    pthread_barrier_init(&asleep, NULL, SLEEPERS + 1);
+    pthread_mutex_lock(&morning);
+    for (int i = 0; i < SLEEPERS; i++)
+        pthread_create(&sleeper[i], NULL, work_and_sleep, NULL);
+    pthread_barrier_wait(&asleep);
+    confine(ALLOWED, otherwise);
+    expect(confined_work(100000, 500000) && confined_threads(4));
+    malloc_trim(0);
+    work_for_a_while();
+    pthread_mutex_unlock(&morning);
+    for (int i = 0; i < SLEEPERS; i++) {
+        void *good;
+        pthread_join(sleeper[i], &good);
+        expect(good != NULL);
+    }
+}
+
+static void seccomp_alone(void)
+{
+    confine(ALLOWED_ALONE, SECCOMP_RET_TRAP);
+    expect(confined_work(100000, 500000));
+    work_for_a_while();
 }
 
 /* ---- users and places -------------------------------------------------------------------------------- */
@@ -284,9 +376,13 @@ int main(int argc, char **argv)
     else if (strcmp(mode, "maps") == 0)
         maps();
     else if (strcmp(mode, "seccomp") == 0)
-        seccomp(strcmp(value, "trap") == 0);
+        seccomp(strcmp(value, "trap") == 0 ? SECCOMP_RET_TRAP : SECCOMP_RET_ERRNO | ENOSYS);
+    else if (strcmp(mode, "alone") == 0)
+        seccomp_alone();
     else if (strcmp(mode, "locked") == 0)
         locked(value);
+    else if (strcmp(mode, "little") == 0)
+        locked_little();
     else if (strcmp(mode, "chroot") == 0)
         in_a_root(value);
     else if (strcmp(mode, "noproc") == 0)

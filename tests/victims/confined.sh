@@ -26,14 +26,17 @@ quiet "RLIMIT_STACK: 96 KiB" stack "$confined" stack
 quiet "max_map_count used up, then nearly" maps "$confined" maps
 if quiet "seccomp: calls for memory and waiting alone, the others are ENOSYS" seccomp "$confined" seccomp enosys; then
     # Not without tarn: glibc's free looks in /proc when it shrinks a heap.
-    # And without the helper, which asks for a barrier of the kernel's before it empties a sleeping thread's cache.
-    run_as tarn trapped TARN_HELPER=0 LD_PRELOAD="$library" "$confined" seccomp trap
-    expect "  and tarn tries no other" eval 'cat trapped.tarn.err; [ "$(cat trapped.tarn.status)" -eq 0 ]'
+    for helper in auto 0; do
+        run_as tarn trapped TARN_HELPER=$helper LD_PRELOAD="$library" "$confined" seccomp trap
+        expect "  and tarn tries no other (TARN_HELPER=$helper)" \
+            eval 'cat trapped.tarn.err; [ "$(cat trapped.tarn.status)" -eq 0 ]'
+    done
+    quiet "  and makes no thread where the program may not" alone "$confined" alone
 fi
 quiet "no /proc" noproc "$confined" noproc
 
-for mode in all onfault; do
-    quiet "mlockall, $mode" "locked-$mode" "$confined" locked $mode || continue
+for mode in "locked all" "locked onfault" little; do
+    quiet "mlockall, $mode" "locked-$mode" "$confined" $mode || continue
     expect "  resident at most twice what glibc has" at_most "$(awk '/^locked/ { print $2 }' "locked-$mode.tarn.out")" \
         $((2 * $(awk '/^locked/ { print $2 }' "locked-$mode.plain.out")))
 done

@@ -5,6 +5,7 @@
  *   refuse             each call of the family at the limit: NULL or ENOMEM, the old block untouched
  *   refill A B         fills with blocks of A until NULL, frees all in random order, fills with blocks of B: nearly as
  *                      many bytes must fit
+ *   raise              started within a limit that may be too low for any malloc, raises it: then all can be had
  *   threads A B        the same with 8 threads at once, the limit in bytes in argv[4]: nobody may see a NULL while
  *                      there is memory
  * Prints "peak N", its most bytes resident.
@@ -13,9 +14,11 @@
 
 #include <malloc.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* Blocks in a chain, so that the books need no memory of their own. */
 struct block {
@@ -161,6 +164,23 @@ static void refill(size_t a, size_t b)
     expect(second >= first / 10 * 9);
 }
 
+/* Exits with 3 if something was refused before. */
+static void raise_limit(void)
+{
+    bool refused = malloc(100) == NULL || malloc(30000) == NULL || malloc(300000) == NULL;
+    struct rlimit limit;
+    getrlimit(RLIMIT_AS, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    expect(setrlimit(RLIMIT_AS, &limit) == 0);
+    expect(work(100000) == 0);
+    char *large = malloc((size_t)1200 << 20);
+    expect(large != NULL);
+    large[0] = large[((size_t)1200 << 20) - 1] = 'l';
+    free(large);
+    if (refused && victim_verdict() == 0)
+        exit(3);
+}
+
 enum { THREADS = 8 };
 static size_t share, sizes[2];
 static pthread_barrier_t barrier;
@@ -217,6 +237,8 @@ int main(int argc, char **argv)
         exhaust(n[0]);
     else if (strcmp(mode, "refuse") == 0)
         refuse();
+    else if (strcmp(mode, "raise") == 0)
+        raise_limit();
     else if (strcmp(mode, "refill") == 0)
         refill(n[0], n[1]);
     else if (strcmp(mode, "threads") == 0)

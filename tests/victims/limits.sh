@@ -41,7 +41,7 @@ for limit in --as=$((64 * M)) --as=$((256 * M)) --as=$((4096 * M)) --data=$((8 *
     within "$limit" large "$victims/limits" work 100000
     within "$limit" bash bash work.sh
     within "$limit" perl perl work.pl
-    # Its own start takes half of 8 MB; tarn needs 4 MB more of RLIMIT_DATA than glibc (README, limits).
+    # Its own start takes half of 8 MB; tarn needs 2 MB more of RLIMIT_DATA than glibc (README, limits).
     case "$limit" in --data*) echo 'print(sum(range(1000)))' >work.py ;; esac
     within "$limit" python3 env PYTHONMALLOC=malloc "$python" -I -S work.py
     cp work.in sqlite3.in; within "$limit" sqlite3 sqlite3 :memory:
@@ -68,6 +68,22 @@ done
 victim "RLIMIT_DATA: the same" prlimit --data=$((32 * M)) "$victims/limits" exhaust 600
 victim "RLIMIT_AS: every call of the family refuses, and the old block stays" $(as 256) refuse
 victim "TARN_LIMIT: the same" TARN_LIMIT=64M "$victims/limits" refuse
+
+# ---- a limit that is raised once the program runs; from where the loader just finds room on
+loaded=0 poor=0 ill=
+for ((limit = 4 * M; limit < 12 * M && loaded < 40; limit += M / 16)); do
+    LD_PRELOAD=$library timeout 60 prlimit --as=$limit:$((4096 * M)) "$victims/limits" raise >raise.out 2>raise.err
+    status=$?
+    ! grep -q 'preloaded\|shared libraries' raise.err || continue
+    loaded=$((loaded + 1))
+    case $status in
+    0) ;;
+    3) poor=$((poor + 1)) ;;
+    *) ill="$ill $limit: status $status, $(head -c 200 raise.err);" ;;
+    esac
+done
+expect "RLIMIT_AS, raised later: all can be had then ($loaded limits)" eval 'echo "$ill"; [ -z "$ill" ] && [ $loaded -eq 40 ]'
+expect "  also where nothing could be had at the start" at_least $poor 3
 
 # ---- what was freed in one size can be had in another, because gc takes it from caches, depots and jemalloc
 for sizes in "131072 48" "1000000 5000" "48 600" "600 48" "48 20000" "48 131072" "5000 1000000"; do

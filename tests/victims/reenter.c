@@ -2,6 +2,7 @@
  * malloc and free in signal handlers that interrupt malloc and free, in every thread, at any instruction.
  *
  *   SECONDS THREADS [FORKS]: with FORKS, one signal in so many forks, and the child goes on for a while
+ *   births N: N children, one after the other, in which the signals strike the first large block of the process
  *
  * Each thread allocates, resizes and frees blocks of all sizes in one loop, and has a timer that signals it every 20 us. The
  * handler does the same on a table of its own, and passes blocks to and from the loop's. Every block bears
@@ -17,6 +18,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -45,11 +47,11 @@ static uint64_t random_next(uint64_t *state)
     return *state >> 33;
 }
 
-/* Mostly small ones; one of 64 is large. */
+/* Mostly small ones; one of 32 is large. */
 static size_t random_size(uint64_t *state)
 {
     uint64_t r = random_next(state);
-    size_t most = r % 64 == 0 ? 300000 : r % 8 == 0 ? 9000 : 400;
+    size_t most = r % 32 == 0 ? 300000 : r % 8 == 0 ? 9000 : 400;
     return sizeof(struct block) + sizeof(uintptr_t) + random_next(state) % most;
 }
 
@@ -60,28 +62,55 @@ static void sign(struct block *b, size_t size)
     memcpy((char *)b + size - sizeof b->mark, &b->mark, sizeof b->mark);
 }
 
+static void fail(const char *complaint)
+{
+    if (write(STDERR_FILENO, complaint, strlen(complaint)) > 0)
+        _exit(3);
+    abort();
+}
+
 static void check_block(const struct block *b)
 {
     uintptr_t end;
     memcpy(&end, (const char *)b + b->size - sizeof end, sizeof end);
-    static const char complaint[] = "a block was overwritten\n";
-    if (b->mark == ((uintptr_t)b ^ b->size) && end == b->mark)
-        return;
-    if (write(STDERR_FILENO, complaint, sizeof complaint - 1) > 0)
-        _exit(3);
-    abort();
+    if (b->mark != ((uintptr_t)b ^ b->size) || end != b->mark)
+        fail("a block was overwritten\n");
+}
+
+static bool is_zero(const char *p, size_t size)
+{
+    for (size_t i = 0; i < size; i += i < 4096 ? 1 : 511)
+        if (p[i] != 0)
+            return false;
+    return true;
 }
 
 static struct block *make(uint64_t *state)
 {
     size_t size = random_size(state);
-    struct block *b =
-        random_next(state) % 16 == 0 ? aligned_alloc(256, (size + 255) & ~(size_t)255) : malloc(size);
-    if (b == NULL)
+    unsigned way = random_next(state) % 16;
+    struct block *b = way == 0  ? aligned_alloc(256, (size + 255) & ~(size_t)255)
+                      : way < 4 ? calloc(1, size)
+                                : malloc(size);
+    if (b == NULL) {
         __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
-    else
-        sign(b, size);
+        return NULL;
+    }
+    if (way == 0 && (uintptr_t)b % 256 != 0)
+        fail("a block is not aligned\n");
+    if (way > 0 && way < 4 && !is_zero((char *)b, size))
+        fail("a block of calloc's is not zeroed\n");
+    if (malloc_usable_size(b) < size)
+        fail("a block is too small\n");
+    sign(b, size);
     return b;
+}
+
+/* As grown from `before`. */
+static void check_moved(const struct block *moved, const struct block *old, size_t size)
+{
+    if (moved->mark != ((uintptr_t)old ^ moved->size) || malloc_usable_size((void *)moved) < size)
+        fail("realloc spoilt a block\n");
 }
 
 static struct block *change(struct block *b, uint64_t *state)
@@ -97,6 +126,7 @@ static struct block *change(struct block *b, uint64_t *state)
         __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
         return b;
     }
+    check_moved(moved, b, size);
     sign(moved, size);
     return moved;
 }
@@ -176,6 +206,36 @@ static void find_code(void)
         fclose(maps);
 }
 
+/* The children's signals count in memory that they share. */
+static void be_born(unsigned births)
+{
+    uint64_t *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    for (unsigned n = 0; n < births; n++) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            alarm(20);
+            handler_seed = n;
+            start_timer();
+            for (int i = 0; i < 20; i++) {
+                struct block *b = change(make(&seed), &seed);
+                char *large = realloc(calloc(1, 100000), 250000);
+                if (large == NULL || !is_zero(large, 100000))
+                    fail("a first large block is not zeroed\n");
+                free(large);
+                free(b);
+            }
+            __atomic_fetch_add(shared, inside, __ATOMIC_RELAXED);
+            _exit(refused == 0 ? 0 : 5);
+        }
+        if (child < 0 || waitpid(child, &status, 0) != child || status != 0) {
+            printf("child %u: status %d\n", n, status);
+            exit(1);
+        }
+    }
+    printf("%u births, %llu signals in malloc\n", births, (unsigned long long)*shared);
+}
+
 int main(int argc, char **argv)
 {
     pthread_t thread[THREADS_MAX];
@@ -184,6 +244,10 @@ int main(int argc, char **argv)
     struct sigaction action = {.sa_sigaction = handle, .sa_flags = SA_SIGINFO | SA_RESTART};
     sigaction(SIGUSR1, &action, NULL);
     find_code();
+    if (argc > 2 && strcmp(argv[1], "births") == 0) {
+        be_born(strtoul(argv[2], NULL, 10));
+        return 0;
+    }
     for (uintptr_t i = 0; i < (uintptr_t)threads; i++)
         pthread_create(&thread[i], NULL, work, (void *)(i + 1));
     sleep((unsigned)seconds);

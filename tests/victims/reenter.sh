@@ -16,3 +16,7 @@ survives "one thread" 3 1
 survives "two threads" 3 2
 survives "more threads than processors" 3 8
 survives "handlers that fork" 3 1 100
+tarn births "$victims/reenter" births 300
+expect "handlers in the first call of jemalloc" same_text "$(cat births.tarn.status)" 0
+expect "  without a word" empty_file births.tarn.err
+expect "  ($(cat births.tarn.out))" at_least "$(awk '{ print $3 }' births.tarn.out)" 300
