@@ -199,17 +199,10 @@ static COLD void *sampled_alloc(size_t n, size_t align)
     return guarded_alloc(n, align, pool != NULL ? pool->id : CLASS_LARGE);
 }
 
-static bool sampled_or_hit(size_t n, void **p)
-{
-    if (unlikely(sample_due(n)) && (*p = sampled_alloc(n, BLOCK_ALIGN)) != NULL)
-        return true;
-    return n <= pooled_max && restart_pop(place_of(n), p);
-}
-
 void *heap_alloc_slow(size_t n)
 {
     void *p;
-    if (sample_on() && sampled_or_hit(n, &p)) /* not before the start: there is no sample then */
+    if (sample_on() && sample_due(n) && (p = sampled_alloc(n, BLOCK_ALIGN)) != NULL)
         return p;
     heap_start();
     free_deferred();
