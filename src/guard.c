@@ -274,6 +274,7 @@ static void note_alloc(struct record *r, const struct trace *by)
 
 void *guard_alloc(size_t n, size_t align, unsigned pool, const struct trace *by)
 {
+    align = align > BLOCK_ALIGN ? align : BLOCK_ALIGN;
     size_t page = system_page(), lead = align > page ? align : page;
     n = n == 0 ? 1 : n;
     if (n > PTRDIFF_MAX / 2 || align > UNIT || READ_ONCE(guard.count) >= GUARD_MAX)
