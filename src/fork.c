@@ -75,7 +75,6 @@ void fork_child(void)
     gc_reset_lock();
     struct pool_news news;
     pool_news_init(&news);
-    harden_adopt_orphans(&news);
     thread_adopt_orphans(&news);
     gc_news(&news);
     thread_leave();

@@ -26,9 +26,6 @@ static void end_thread(void *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
-    thread_enter();
-    harden_empty(true, &news);
-    thread_leave();
     thread_end(cache, &news);
     gc_news(&news);
     if (thread_count() == 0 && last_thread != NULL)
