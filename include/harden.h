@@ -17,6 +17,7 @@
  *     guard-pages  the last page of each slab is out of reach; large blocks lie between such pages      (region_slab.c,
  *                  and wait, out of reach, once they are freed                                           guard.c)
  *     aslr         the window lies at any of 2^24 places                                                (region.c)
+ *     read-only    settings, classes, and where the region lies can't be written once all is started  (constant.c)
  */
 #ifndef TARN_HARDEN_H
 #define TARN_HARDEN_H
@@ -31,6 +32,9 @@ INLINE bool harden_on(unsigned words)
 {
     return (options.harden & words) != 0;
 }
+
+/* Chooses the key; before the first block goes out. */
+void harden_start(void);
 
 /* What debug.h's functions of these names do, and: `p` is verified, and gets its canary; verified, and cleared. */
 size_t harden_extra(void);

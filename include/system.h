@@ -47,6 +47,9 @@ bool system_move(void *to, void *from, size_t bytes);
    refused (it makes no more mappings): some of them may have changed. */
 bool system_protect(void *at, size_t bytes, bool accessible);
 
+/* The same, but these pages may be read in any case. */
+bool system_set_writable(void *at, size_t bytes, bool writable);
+
 /* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
 size_t system_resident(const void *at, size_t bytes);
 

@@ -32,7 +32,9 @@ enum {
 struct cache cache_none;
 __thread struct cache *cache_self = &cache_none;
 
-static size_t budget, share; /* bytes: of one thread, alone and among all there are */
+/* Bytes: of one thread, alone and among all there are. */
+CONSTANT static size_t budget;
+static size_t share;
 
 void cache_budget(size_t bytes)
 {

@@ -121,7 +121,7 @@ static bool hook_merge(extent_hooks_t *hooks, void *low, size_t low_bytes, void 
 }
 
 /* What is missing, jemalloc does without: units are always committed, and purged only once they are released. */
-static extent_hooks_t hooks = {
+static const extent_hooks_t hooks = {
     .alloc = hook_alloc,
     .dalloc = hook_dalloc,
     .split = hook_split,
@@ -139,7 +139,8 @@ static void wake(void)
     tarn_je_opt_cache_oblivious = false;
     tarn_je_oversize_threshold = 0;
     if (tarn_je_nallocx(UNIT, 0) != 0) {
-        tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], &hooks);
+        tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0],
+                                       (extent_hooks_t *)&hooks); /* reads them */
         __atomic_store_n(&started, true, __ATOMIC_RELEASE);
     }
 }
@@ -179,7 +180,7 @@ static bool enter(void)
 static COLD void take_back_grant(void)
 {
     if (grant.at != NULL)
-        hook_dalloc(&hooks, grant.at, grant.bytes, true, 0);
+        hook_dalloc(NULL, grant.at, grant.bytes, true, 0);
 }
 
 /* ---- marks ------------------------------------------------------------------------------------------ */

@@ -13,7 +13,7 @@
 #include "options.h"
 #include "system.h"
 
-struct region region;
+CONSTANT struct region region;
 
 enum {
     WINDOW_PER_MEMORY = 4, /* window to physical memory: for swap, and for blocks that are never touched */

@@ -76,6 +76,12 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
 }
 
+bool system_set_writable(void *at, size_t bytes, bool writable)
+{
+    debug_check(lock_none_held());
+    return mprotect(at, bytes, writable ? PROTECTION : PROT_READ) == 0;
+}
+
 size_t system_resident(const void *at, size_t bytes)
 {
     enum { BATCH = 512 }; /* pages a call: small enough for a signal handler's stack */

@@ -28,8 +28,8 @@ static __thread struct cache *mine;
 static __thread bool ended;
 __thread unsigned thread_busy;
 
-static bool diverted; /* no thread's cache may be reached from the hot path */
-static bool cacheless;
+CONSTANT static bool diverted; /* no thread's cache may be reached from the hot path */
+CONSTANT static bool cacheless;
 
 enum { WARM_MAX = 4 };
 

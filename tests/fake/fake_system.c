@@ -161,6 +161,11 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     return mprotect(at, part, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 && !refused;
 }
 
+bool system_set_writable(void *at, size_t bytes, bool writable)
+{
+    return !refuses() && mprotect(at, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
+}
+
 size_t system_resident(const void *at, size_t bytes)
 {
     (void)at;

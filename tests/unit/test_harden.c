@@ -46,6 +46,7 @@ static void start_with(unsigned words)
     cr_assert_geq(lines, 0);
     dup2(lines, 2);
     options_start(NULL);
+    harden_start();
     options.harden = words;
     options.debug.words = words & HARDEN_HOOKS ? DEBUG_HARDEN : 0;
     class_fence = words & HARDEN_GUARD_PAGES ? system_page() : 0;
