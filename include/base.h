@@ -24,6 +24,9 @@
 #define HIDDEN      __attribute__((visibility("hidden")))
 #define TLS_INITIAL __attribute__((tls_model("initial-exec"), visibility("hidden")))
 
+/* Written at the start, and then no more (constant.h). */
+#define CONSTANT __attribute__((section(".bss.constant")))
+
 /* The destructive interference size of the machines we know: two threads writing inside one line fight. */
 #define CACHE_LINE 64
 

@@ -1,7 +1,8 @@
 /*
  * cache: one thread's magazines: the hot path.
  *
- * Owns:       for each class a loaded magazine, a short stack of full ones, and a spare empty one.
+ * Owns:       for each class a loaded magazine, a short stack of full ones, and a spare empty one; under TARN_HARDEN a
+ *             queue of freed blocks that wait.
  * Promises:   pop and push take no lock, make no call, and do not touch the block; what is held is bounded in bytes
  *             (TARN_CACHE).
  * Guarded by: its thread alone writes it. Others read counts (READ_ONCE) for the dump; a fork's child takes over
@@ -38,23 +39,25 @@ struct bin {
     struct magazine *full;  /* stack of full ones */
     struct magazine *spare; /* an empty one, or NULL */
     uint32_t full_count;
-    uint32_t want; /* blocks that the next refill takes from slabs; 0: as few as at first */
+    uint32_t want;    /* blocks that the next refill takes from slabs; 0: as few as at first */
+    uint32_t waiting; /* in the quarantine */
 } __attribute__((aligned(CACHE_LINE)));
 
 _Static_assert(sizeof(struct bin) == 1 << PLACE_SHIFT, "a class's place in a cache");
 
 struct cache {
-    size_t stacked;     /* bytes of blocks in the stacks of full magazines */
-    uint32_t epoch;     /* gc.c: the last recall that this thread obeyed */
-    uint32_t draining;  /* the class whose blocks are on their way to the pool, in neither's count; 0: none */
-    struct cache *made; /* thread.c: the one made before this; fixed once it can be seen */
-    struct cache *idle; /* thread.c: the next one without a thread; under LOCK_THREADS */
+    size_t stacked;                /* bytes of blocks in the stacks of full magazines */
+    struct quarantine *quarantine; /* NULL: no block ever waited here */
+    struct cache *made;            /* thread.c: the one made before this; fixed once it can be seen */
+    struct cache *idle;            /* thread.c: the next one without a thread; under LOCK_THREADS */
     struct cache **self; /* thread.c: its thread's cache_self; NULL: it has no thread; under LOCK_THREADS */
     unsigned *busy;      /* thread.c: its thread's thread_busy, as long as there is a self */
-    uint32_t visits;     /* thread.c: how often its thread used it on a slow path */
-    uint32_t emptied;    /* thread.c: visits when another thread last emptied it, */
-    uint32_t seen;       /*           and when one last looked */
-    bool seized;         /* thread.c: another thread empties it, or is about to try */
+    uint32_t epoch;      /* gc.c: the last recall that this thread obeyed */
+    uint16_t visits;     /* thread.c: how often its thread used it on a slow path */
+    uint16_t emptied;    /* thread.c: visits when another thread last emptied it, */
+    uint16_t seen;       /*           and when one last looked */
+    uint8_t draining; /* the class whose blocks are on their way to the pool, in neither's count; 0: none */
+    bool seized;      /* thread.c: another thread empties it, or is about to try */
     struct bin bin[CLASS_MAX];
 };
 
@@ -111,7 +114,18 @@ void cache_drain(struct cache *cache, unsigned c, struct pool_news *news);
 /* The same for all classes. */
 void cache_drain_all(struct cache *cache, struct pool_news *news);
 
-/* Blocks of class `c` that the cache holds; approximate from another thread. */
+/* TARN_HARDEN=quarantine: a freed block of class `c` waits in the cache until QUARANTINE_BYTES of others do, or there are
+   too many. False: it can be used again at once, since it is bigger than that, or there is no memory. */
+enum { QUARANTINE_BYTES = 256 * 1024 };
+bool cache_detain(struct cache *cache, unsigned c, void *block);
+
+/* The oldest, when its wait is over; NULL: none's is. After a block it is to be called again. */
+void *cache_release(struct cache *cache);
+
+/* All that wait go to their pools' slabs. */
+void cache_end_wait(struct cache *cache, struct pool_news *news);
+
+/* Blocks of class `c` that the cache holds, those that wait among them; approximate from another thread. */
 uint64_t cache_held(const struct cache *cache, unsigned c);
 
 /* Does it hold a magazine of class `c`, even an empty one? Approximate from another thread. */

@@ -27,7 +27,7 @@ enum {
 };
 
 /*
- * A block of `n` bytes (0 counts as 1) aligned to `align` (at most a unit; 16 at least) for the pool `pool` (a class
+ * A block of `n` bytes (0 counts as 1) aligned to `align` (at most a unit) and to 16 for the pool `pool` (a class
  * id), asked for `by` somebody; it reads as zeroes. NULL: no memory, GUARD_MAX are there, the alignment is too big, or
  * the kernel makes no more mappings: an unguarded one will do.
  */

@@ -1,16 +1,15 @@
 /*
  * harden: defences of TARN_HARDEN for the blocks of pools, and what else of it is done where.
  *
- * Owns:       each thread's quarantine; the key of the canaries.
+ * Owns:       the key of the canaries.
  * Promises:   costs nothing while no word is given. A finding is a fault (fault.h) with pool, address, offset, the
  *             neighbour's state and the place in the program that called.
- * Guarded by: a block's state and bytes belong to whoever holds the block, a quarantine to its thread; in a fork's
- *             child the orphans' are emptied.
+ * Guarded by: a block's state and bytes belong to whoever holds the block.
  * Never:      runs with a lock of ours held.
  *
  * Words (options.h: enum harden_word); the first four need every malloc and free to come by the slow path:
  *     double-free  a byte of books for each block says whether it is out: a free of one that is not is refused at once
- *     quarantine   a freed block waits until QUARANTINE_BYTES of others were freed by its thread
+ *     quarantine   a freed block waits until 256 KiB of others were freed by its thread       (cache_quarantine.c)
  *     zero         a freed block is cleared; when it goes out again it must still be: else it was written while free
  *     canary       what is left behind the bytes asked for is filled, the last eight bytes with a secret: looked at when
  *                  the block is freed, and (without zero) when it goes out again
@@ -18,6 +17,7 @@
  *     guard-pages  the last page of each slab is out of reach; large blocks lie between such pages      (region_slab.c,
  *                  and wait, out of reach, once they are freed                                           guard.c)
  *     aslr         the window lies at any of 2^24 places                                                (region.c)
+ *     read-only    settings, classes, and where the region lies can't be written once all is started  (constant.c)
  */
 #ifndef TARN_HARDEN_H
 #define TARN_HARDEN_H
@@ -28,12 +28,13 @@
 #include "options.h"
 #include "pool.h"
 
-enum { QUARANTINE_BYTES = 256 * 1024 };
-
 INLINE bool harden_on(unsigned words)
 {
     return (options.harden & words) != 0;
 }
+
+/* Chooses the key; before the first block goes out. */
+void harden_start(void);
 
 /* What debug.h's functions of these names do, and: `p` is verified, and gets its canary; verified, and cleared. */
 size_t harden_extra(void);
@@ -46,18 +47,6 @@ bool harden_is_live(const void *p);
 
 /* Bytes asked for at `p`, under HARDEN_CANARY; 0: no live block starts there. */
 size_t harden_asked(const void *p);
-
-/* `p` waits in the thread's quarantine. False: it has none, and the block can be used again at once. */
-bool harden_detain(void *p, size_t bytes);
-
-/* A block whose wait is over: the oldest, while too many wait, or `all` shall go. NULL: none. */
-void *harden_release(bool all);
-
-/* What the calling thread's quarantine holds goes back to the slabs: at its end, or for want of memory. */
-void harden_empty(bool ends, struct pool_news *news);
-
-/* fork: the same for those of threads that the child does not have. */
-void harden_adopt_orphans(struct pool_news *news);
 
 /* True if `address` lies in a slab's page that nobody may touch: *fault then says between which blocks
    (FAULT_TOUCHED). Async-signal-safe. */

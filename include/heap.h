@@ -19,6 +19,7 @@
 #include "cache.h"
 #include "region.h"
 #include "restart.h"
+#include "sample.h"
 #include "sizeclass.h"
 
 /* Starts tarn: settings, classes, region, pools. Once; called by the first miss, or by preload's constructor. */
@@ -38,6 +39,15 @@ INLINE bool heap_pop(size_t n, void **p)
     return likely(n < pooled_end) && restart_pop(place_of(n), p);
 }
 
+/* The same where each request is counted (TARN_GUARD_SAMPLE), and so misses above; false: a miss, or it is due. */
+INLINE bool heap_pop_counted(size_t n, void **p)
+{
+    if (sample_left <= 1 || n > pooled_max || !restart_pop(place_of(n), p))
+        return false;
+    sample_left--;
+    return true;
+}
+
 /* Keeps `p` in the thread's cache; false: a miss, and NULL is one. */
 INLINE bool heap_push(void *p)
 {
@@ -49,7 +59,7 @@ INLINE bool heap_push(void *p)
 INLINE void *heap_alloc(size_t n)
 {
     void *p;
-    return likely(heap_pop(n, &p)) ? p : heap_alloc_slow(n);
+    return likely(heap_pop(n, &p)) || heap_pop_counted(n, &p) ? p : heap_alloc_slow(n);
 }
 
 /* Takes back a block; NULL is none. `call` names the caller in a report. */

@@ -46,7 +46,8 @@ enum harden_word {
     HARDEN_RANDOM = 1 << 4,
     HARDEN_GUARD_PAGES = 1 << 5,
     HARDEN_ASLR = 1 << 6,
-    HARDEN_ALL = (1 << 7) - 1,
+    HARDEN_READ_ONLY = 1 << 7,
+    HARDEN_ALL = (1 << 8) - 1,
     /* Those for which every malloc and free must come by the slow path; */
     HARDEN_HOOKS = HARDEN_DOUBLE_FREE | HARDEN_QUARANTINE | HARDEN_ZERO | HARDEN_CANARY,
     /* and that ask what state a block is in. */

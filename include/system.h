@@ -62,9 +62,9 @@ enum system_move_result system_move(void *to, void *from, size_t bytes);
    refused (it makes no more mappings): some of them may have changed. */
 bool system_protect(void *at, size_t bytes, bool accessible);
 
-/* Nobody may write to these pages, so that mlockall does not fill them, nor RLIMIT_DATA count them. Undone by
-   system_protect. False if the kernel refused: as above. */
-bool system_freeze(void *at, size_t bytes);
+/* The same, but these pages may be read in any case; and where they may not be written, mlockall does not fill them, nor
+   RLIMIT_DATA count them. */
+bool system_set_writable(void *at, size_t bytes, bool writable);
 
 /* How many bytes of [at, at+bytes) are resident now. For the dump; a kernel that won't tell counts as none. */
 size_t system_resident(const void *at, size_t bytes);

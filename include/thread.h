@@ -57,9 +57,11 @@ void thread_abandon(void);
 /* Empties the caches that threads left. */
 void thread_drain_idle(struct pool_news *news);
 
-/* Empties the caches of living threads that are not on a slow path right now, if `idle` only of those that have not been
-   on one since the last such call, and calls tell(news) after each. Where restart_barrier can't be had, none. */
-void thread_drain_others(bool idle, struct pool_news *news, void (*tell)(struct pool_news *));
+/* Empties the caches of living threads that are not on a slow path right now: only of those that have not been on one since
+   the last such call, or of all, or of all and ends the wait of their blocks in quarantine. Calls tell(news) after each.
+   Where restart_barrier can't be had, none. */
+enum thread_drain { THREAD_IDLE, THREAD_ALL, THREAD_WAITING_TOO };
+void thread_drain_others(enum thread_drain what, struct pool_news *news, void (*tell)(struct pool_news *));
 
 /* Is there a thread's cache that this could empty? Approximate. */
 bool thread_others_hold(void);

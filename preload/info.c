@@ -11,6 +11,7 @@
  *
  * All zeroes where there is no memory to count in (stats_take).
  */
+#include "constant.h"
 #include "family.h"
 #include "gc.h"
 #include "options.h"
@@ -116,9 +117,11 @@ EXPORT int mallopt(int parameter, int value)
         return value >= 1;
     case M_CHECK_ACTION: /* bits: 1 prints a line, 2 aborts */
         heap_start();    /* which would set it again */
+        constant_open();
         if (value & 2)
             trace_start();
         WRITE_ONCE(options.misuse, value & 2 ? MISUSE_ABORT : value & 1 ? MISUSE_WARN : MISUSE_IGNORE);
+        constant_close();
         return 1;
     default:
         return 0; /* what tunes glibc's bins, top and mmap has nothing to tune here */

@@ -77,11 +77,17 @@ COLD static void *new_missed(size_t n)
     }
 }
 
+NOINLINE static void *new_counted(size_t n)
+{
+    void *p;
+    return heap_pop_counted(n, &p) ? p : new_missed(n);
+}
+
 /* new(n) */
 EXPORT NOINLINE void *_Znwm(size_t n)
 {
     void *p;
-    return likely(heap_pop(n, &p)) ? p : new_missed(n);
+    return likely(heap_pop(n, &p)) ? p : new_counted(n);
 }
 
 /* new(n, align) */

@@ -6,6 +6,7 @@
  * first to be registered, and everybody else's prepare, also that of a library the program is linked with, runs before
  * ours, with malloc still whole.
  */
+#include "constant.h"
 #include "crash.h"
 #include "fork.h"
 #include "heap.h"
@@ -85,5 +86,6 @@ __attribute__((constructor(101))) static void start(int argc, char **argv, char 
         options_show(STDERR_FILENO);
     signal_start();
     crash_start();
+    constant_close();
     errno = before;
 }

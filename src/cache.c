@@ -32,7 +32,9 @@ enum {
 struct cache cache_none;
 __thread struct cache *cache_self = &cache_none;
 
-static size_t budget, share; /* bytes: of one thread, alone and among all there are */
+/* Bytes: of one thread, alone and among all there are. */
+CONSTANT static size_t budget;
+static size_t share;
 
 void cache_budget(size_t bytes)
 {
@@ -276,7 +278,7 @@ bool cache_flush(struct cache *cache, unsigned c, struct pool_news *news)
 void cache_drain(struct cache *cache, unsigned c, struct pool_news *news)
 {
     struct bin *bin = &cache->bin[c];
-    WRITE_ONCE(cache->draining, c);
+    WRITE_ONCE(cache->draining, (uint8_t)c);
     struct magazine *m = unload(bin);
     if (m == NULL && bin->full != NULL)
         m = unstack(cache, c);
@@ -306,7 +308,8 @@ uint64_t cache_held(const struct cache *cache, unsigned c)
 {
     const struct bin *bin = &cache->bin[c];
     uint64_t full = __atomic_load_n(&bin->full_count, __ATOMIC_ACQUIRE);
-    return loaded_count(bin) + full * READ_ONCE(class_table[c].batch);
+    uint32_t waiting = __atomic_load_n(&bin->waiting, __ATOMIC_ACQUIRE);
+    return loaded_count(bin) + full * READ_ONCE(class_table[c].batch) + waiting;
 }
 
 bool cache_has_magazines(const struct cache *cache, unsigned c)

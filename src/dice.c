@@ -21,16 +21,23 @@ static COLD uint64_t seed(void)
     return scramble(random) | 1;
 }
 
-/* A Weyl sequence, scrambled. Two threads that seed at once leave one seed, and each goes on from its own place. */
-uint64_t dice_roll(void)
+/* What a thread's numbers come from. The next one gets another, even where its memory is that of a thread that ended. */
+static COLD uint64_t thread_seed(void)
 {
     static uint64_t shared;
+    uint64_t none = 0;
+    if (READ_ONCE(shared) == 0)
+        __atomic_compare_exchange_n(&shared, &none, seed(), false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+    return scramble(__atomic_fetch_add(&shared, 0x9E3779B97F4A7C15, __ATOMIC_RELAXED));
+}
+
+/* A Weyl sequence, scrambled. */
+uint64_t dice_roll(void)
+{
     static __thread uint64_t state, step;
     if (unlikely(step == 0)) {
-        if (READ_ONCE(shared) == 0)
-            WRITE_ONCE(shared, seed());
-        step = scramble(READ_ONCE(shared)) | 1;
-        state = scramble(step ^ (uintptr_t)&state);
+        state = thread_seed();
+        step = scramble(state) | 1;
     }
     state += step;
     return scramble(state);

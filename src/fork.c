@@ -80,7 +80,6 @@ void fork_child(void)
     struct pool_news news;
     pool_news_init(&news);
     thin_adopt_orphans();
-    harden_adopt_orphans(&news);
     thread_adopt_orphans(&news);
     gc_news(&news);
     thread_leave();

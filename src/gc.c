@@ -111,7 +111,7 @@ static size_t loose_bytes(void)
     return bytes;
 }
 
-static size_t collect(void)
+static size_t collect(bool waiting_too)
 {
     struct pool_news news;
     pool_news_init(&news);
@@ -119,9 +119,11 @@ static size_t collect(void)
     thread_recall();
     if (cache != NULL)
         thread_recalled(cache);
+    if (cache != NULL && waiting_too)
+        cache_end_wait(cache, &news);
     thread_drain_idle(&news);
     gc_news(&news);
-    thread_drain_others(false, &news, gc_news);
+    thread_drain_others(waiting_too ? THREAD_WAITING_TOO : THREAD_ALL, &news, gc_news);
     drain(cache);
     large_purge();
     size_t bytes = region_purge(0);
@@ -158,17 +160,22 @@ static void end_turn(void)
     lock_release(&gc.lock);
 }
 
-size_t gc_run(void)
+static size_t run(bool waiting_too)
 {
     debug_check(lock_none_held());
     size_t bytes = 0;
     thread_enter();
     if (take_turn()) {
-        bytes = collect();
+        bytes = collect(waiting_too);
         end_turn();
     }
     thread_leave();
     return bytes;
+}
+
+size_t gc_run(void)
+{
+    return run(true);
 }
 
 void gc_request(void)
@@ -215,11 +222,11 @@ static bool is_spare(size_t enough)
            loosened() > (enough < LOOSE_MIN ? LOOSE_MIN : enough);
 }
 
-/* Everything that can be given back. What then remains (mlockall: the kernel keeps locked pages) is not tried again
+/* Everything that can be given back; unwished for, what waits in quarantine goes on waiting. What then remains (mlockall: the kernel keeps locked pages) is not tried again
    until there is more of it: else the helper would never sleep, and empty everybody's caches five times a second. */
 static void give_all(void)
 {
-    size_t given = gc_run(), left = spare_bytes();
+    size_t given = run(READ_ONCE(gc.wished)), left = spare_bytes();
     if (given == 0)
         WRITE_ONCE(gc.stubborn, left);
 }
@@ -310,7 +317,7 @@ static void empty_idle(void)
     struct pool_news news;
     pool_news_init(&news);
     thread_enter();
-    thread_drain_others(true, &news, gc_news);
+    thread_drain_others(THREAD_IDLE, &news, gc_news);
     thread_leave();
 }
 

@@ -261,13 +261,6 @@ static void note(struct trace *to, const struct trace *by)
         WRITE_ONCE(to->frame[i], READ_ONCE(by->frame[i]));
 }
 
-static struct trace noted(const struct trace *by)
-{
-    struct trace t;
-    note(&t, by);
-    return t;
-}
-
 static void note_alloc(struct record *r, const struct trace *by)
 {
     static const struct trace nobody;
@@ -281,6 +274,7 @@ static void note_alloc(struct record *r, const struct trace *by)
 
 void *guard_alloc(size_t n, size_t align, unsigned pool, const struct trace *by)
 {
+    align = align > BLOCK_ALIGN ? align : BLOCK_ALIGN;
     size_t page = system_page(), lead = align > page ? align : page;
     n = n == 0 ? 1 : n;
     if (n > PTRDIFF_MAX / 2 || align > UNIT || READ_ONCE(guard.count) >= GUARD_MAX)
@@ -319,15 +313,23 @@ static void tell(const struct record *r, enum fault_kind kind, const void *p, st
     };
     const struct traces *traces = __atomic_load_n(&r->by, __ATOMIC_ACQUIRE);
     if (traces != NULL) {
-        fault->allocated = noted(&traces->allocated);
-        fault->freed = noted(&traces->freed);
+        note(&fault->allocated, &traces->allocated);
+        note(&fault->freed, &traces->freed);
     }
+}
+
+/* Is all of it PATTERN? Each byte is compared with the next: a page by single bytes takes as long as a call of the kernel. */
+static bool is_pattern(const char *p, size_t n)
+{
+    return n == 0 || (*p == (char)PATTERN && memcmp(p, p + 1, n - 1) == 0);
 }
 
 /* The offset of the written byte that is nearest to the block; 0: none was. */
 static ptrdiff_t find_damage(const struct record *r)
 {
-    const char *end = end_of(r), *first = first_of(r);
+    const char *end = end_of(r), *first = first_of(r), *behind = r->start + r->n;
+    if (likely(is_pattern(first, (size_t)(r->start - first)) && is_pattern(behind, (size_t)(end - behind))))
+        return 0;
     for (const char *p = r->start + r->n; p < end; p++)
         if (*p != (char)PATTERN)
             return p - r->start;

@@ -53,30 +53,21 @@ static void report(enum fault_kind kind, const char *call, const struct pool *po
 
 /* ---- canaries --------------------------------------------------------------------------------------- */
 
-static uint64_t secret;
+CONSTANT static uint64_t secret;
 
-static COLD uint64_t make_key(void)
+void harden_start(void)
 {
-    uint64_t fresh = dice_roll() | 1, there = 0;
-    return __atomic_compare_exchange_n(&secret, &there, fresh, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED)
-               ? fresh
-               : there;
-}
-
-INLINE uint64_t key(void)
-{
-    uint64_t k = READ_ONCE(secret);
-    return likely(k != 0) ? k : make_key();
+    secret = dice_roll();
 }
 
 static size_t mask_of(const void *p)
 {
-    return (key() ^ (uintptr_t)p >> GRAIN_SHIFT) & SLACK_MAX;
+    return (secret ^ (uintptr_t)p >> GRAIN_SHIFT) & SLACK_MAX;
 }
 
 static uint64_t canary_of(const void *p, size_t slack)
 {
-    uint64_t hash = (key() ^ (uintptr_t)p ^ (uint64_t)slack << 48) * 0x9e3779b97f4a7c15;
+    uint64_t hash = (secret ^ (uintptr_t)p ^ (uint64_t)slack << 48) * 0x9e3779b97f4a7c15;
     return ((hash ^ hash >> 29) & ~(uint64_t)SLACK_MAX) | (slack ^ mask_of(p));
 }
 

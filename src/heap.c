@@ -71,14 +71,9 @@ static void *pooled_try(struct pool *pool, enum pool_growth *growth)
     return take_one(pool, growth); /* memory for a magazine may be all that was missing */
 }
 
-/* Whatever can be given back is: also what waits, guarded or in this thread's quarantine, which no other collection ends. */
+/* Whatever can be given back is: also guarded blocks that wait, which no other collection does. */
 static COLD void make_room(void)
 {
-    struct pool_news news;
-    pool_news_init(&news);
-    if (thread_busy == 1) /* else a signal handler came between */
-        harden_empty(false, &news);
-    gc_news(&news);
     guard_collect();
     gc_run();
 }
@@ -198,17 +193,10 @@ static COLD void *sampled_alloc(size_t n, size_t align)
     return guarded_alloc(n, align, pool != NULL ? pool->id : CLASS_LARGE);
 }
 
-static bool sampled_or_hit(size_t n, void **p)
-{
-    if (unlikely(sample_due(n)) && (*p = sampled_alloc(n, BLOCK_ALIGN)) != NULL)
-        return true;
-    return n <= pooled_max && restart_pop(place_of(n), p);
-}
-
 void *heap_alloc_slow(size_t n)
 {
     void *p;
-    if (sample_on() && sampled_or_hit(n, &p)) /* not before the start: there is no sample then */
+    if (sample_on() && sample_due(n) && (p = sampled_alloc(n, BLOCK_ALIGN)) != NULL)
         return p;
     heap_start();
     free_deferred();
@@ -250,45 +238,44 @@ static bool vetted(struct pool *pool, void *p, const char *call)
     return false;
 }
 
-static void give_back(struct pool *pool, void *p)
+/* To the cache, or where there is none, or it has no room, to the pool. */
+static void keep(struct cache *cache, struct pool *pool, void *p, struct pool_news *news)
 {
-    struct pool_news news;
-    pool_news_init(&news);
-    thread_enter();
-    struct cache *cache = thread_cache();
-    gc_attend(cache);
     if (READ_ONCE(pool->uncached))
         cache = NULL;
     bool kept = cache != NULL && cache_push(cache, pool->place, p);
-    if (!kept && cache != NULL && cache_flush(cache, pool->id, &news))
+    if (!kept && cache != NULL && cache_flush(cache, pool->id, news))
         kept = cache_push(cache, pool->place, p);
     if (!kept)
-        pool_give_one(pool, p, &news);
-    gc_news(&news);
-    thread_leave();
+        pool_give_one(pool, p, news);
 }
 
-/* To the quarantine, for what has been there longest; not in a signal handler that came between. */
-static NOINLINE void hooked_free(struct pool *pool, void *p, const char *call)
+/* The block takes its place in the quarantine, and what has been there longest leaves it. */
+static void detain(struct cache *cache, struct pool *pool, void *p, struct pool_news *news)
 {
-    size_t bytes = class_table[pool->id].size;
-    if (!vetted(pool, p, call))
+    if (cache == NULL || !cache_detain(cache, pool->id, p)) {
+        keep(cache, pool, p, news);
         return;
-    bool may_wait = harden_on(HARDEN_QUARANTINE) && bytes <= QUARANTINE_BYTES && thread_busy == 0;
-    thread_enter();
-    if (!may_wait || !harden_detain(p, bytes))
-        give_back(pool, p);
-    while (may_wait && (p = harden_release(false)) != NULL)
-        give_back(&pools[region_class(p)], p);
-    thread_leave();
+    }
+    while ((p = cache_release(cache)) != NULL)
+        keep(cache, &pools[region_class(p)], p, news);
 }
 
 static void pooled_free(struct pool *pool, void *p, const char *call)
 {
-    if (unlikely(debug_on(DEBUG_HOOKS)))
-        hooked_free(pool, p, call);
+    struct pool_news news;
+    if (unlikely(debug_on(DEBUG_HOOKS)) && !vetted(pool, p, call))
+        return;
+    pool_news_init(&news);
+    thread_enter();
+    struct cache *cache = thread_cache();
+    gc_attend(cache);
+    if (unlikely(harden_on(HARDEN_QUARANTINE)))
+        detain(cache, pool, p, &news);
     else
-        give_back(pool, p);
+        keep(cache, pool, p, &news);
+    gc_news(&news);
+    thread_leave();
 }
 
 static COLD void guarded_free(void *p, const char *call)

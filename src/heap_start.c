@@ -17,7 +17,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
-static void (*last_thread)(void);
+CONSTANT static void (*last_thread)(void);
 
 void heap_on_last_thread(void (*call)(void))
 {
@@ -28,9 +28,6 @@ static void end_thread(void *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
-    thread_enter();
-    harden_empty(true, &news);
-    thread_leave();
     thread_end(cache, &news);
     gc_news(&news);
     if (thread_count() == 0 && last_thread != NULL)
@@ -54,8 +51,10 @@ static void start(void)
     out_remember_stderr();
     if (!options_start(environ))
         _exit(2);
-    if (options.harden != 0 || sample_on())
-        dice_roll(); /* asks the kernel the first time */
+    if (sample_on())
+        dice_roll(); /* asks the kernel the first time, */
+    if (options.harden != 0)
+        harden_start(); /* and so does this */
     if (harden_on(HARDEN_GUARD_PAGES))
         class_fence = system_page();
     sizeclass_start(options.classes, options.classes_count, options.max_pooled);

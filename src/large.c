@@ -120,8 +120,8 @@ static bool hook_merge(extent_hooks_t *hooks, void *low, size_t low_bytes, void 
     return false;
 }
 
-/* What is missing, jemalloc does without: units are always committed, and purged only once they are released. */
-static extent_hooks_t hooks = {
+/* What is missing, jemalloc, which reads them only, does without: units are always committed, and purged once released. */
+static const extent_hooks_t hooks = {
     .alloc = hook_alloc,
     .dalloc = hook_dalloc,
     .split = hook_split,
@@ -136,11 +136,16 @@ static const size_t room_for_books = (size_t)32 << 20;
 
 static bool frozen, woken;
 
+static bool freeze(void *at, size_t bytes)
+{
+    return system_set_writable(at, bytes, false);
+}
+
 void large_rest(void)
 {
     pthread_mutex_lock(&start_mutex);
     if (!frozen && !woken)
-        frozen = large_page_map(system_freeze);
+        frozen = large_page_map(freeze);
     pthread_mutex_unlock(&start_mutex);
 }
 
@@ -155,7 +160,7 @@ static void wake(void)
     tarn_je_opt_cache_oblivious = false;
     tarn_je_oversize_threshold = 0;
     if (tarn_je_nallocx(UNIT, 0) != 0) {
-        tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], &hooks);
+        tarn_je_arena_set_extent_hooks(large_tsd, tarn_je_arenas[0], (extent_hooks_t *)&hooks);
         __atomic_store_n(&started, true, __ATOMIC_RELEASE);
     }
 }
@@ -195,7 +200,7 @@ static bool enter(void)
 static COLD void take_back_grant(void)
 {
     if (grant.at != NULL)
-        hook_dalloc(&hooks, grant.at, grant.bytes, true, 0);
+        hook_dalloc(NULL, grant.at, grant.bytes, true, 0);
 }
 
 /* ---- marks ------------------------------------------------------------------------------------------ */

@@ -283,7 +283,7 @@ static uint64_t used_by_program(struct pool *p)
     for (int tries = 0; tries < YIELDS + NAPS; tries++) {
         out = blocks_out(p);
         held = thread_held(p->id);
-        if (out == held || (!thread_drains(p->id) && blocks_out(p) == out))
+        if (out == held || (!thread_drains(p->id) && blocks_out(p) == out && thread_held(p->id) == held))
             break;
         if (tries < YIELDS)
             sched_yield();
@@ -383,12 +383,13 @@ void *named_refill(struct pool *p, uint64_t avail)
 static void recall(struct pool *p, struct pool_news *news)
 {
     thread_recall();
-    harden_empty(false, news);
     thread_drain_idle(news);
-    thread_drain_others(false, news, gc_news);
+    thread_drain_others(THREAD_WAITING_TOO, news, gc_news);
     struct cache *cache = thread_own();
-    if (cache != NULL)
-        cache_drain(cache, p->id, news);
+    if (cache == NULL)
+        return;
+    cache_end_wait(cache, news);
+    cache_drain(cache, p->id, news);
 }
 
 void named_flush(struct pool *p)

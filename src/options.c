@@ -11,7 +11,7 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-struct options options;
+CONSTANT struct options options;
 
 static const struct row rows[] = {
 #define OPTION(name, field, type, low, high, initial, accepts, help)                                         \

@@ -16,6 +16,7 @@ static const struct {
     {"random", HARDEN_RANDOM},
     {"guard-pages", HARDEN_GUARD_PAGES},
     {"aslr", HARDEN_ASLR},
+    {"read-only", HARDEN_READ_ONLY},
     {"1", HARDEN_ALL},
     {"all", HARDEN_ALL},
 };

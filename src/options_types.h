@@ -21,7 +21,7 @@ enum type {
     TYPE_HELPER,
     TYPE_WORDS,
     TYPE_HARDEN,
-    TYPE_COUNT,
+    TYPE_SAMPLE,
     TYPE_QUERY
 };
 

@@ -15,7 +15,7 @@
 
 #include <pthread.h>
 
-struct region region;
+CONSTANT struct region region;
 
 enum {
     WINDOW_PER_MEMORY = 4, /* window to physical memory: for swap, and for blocks that are never touched */
@@ -125,8 +125,10 @@ void region_thin(void)
     WRITE_ONCE(books.ready, ready);
     lock_release(&books.lock);
     if (ready < all) {
-        system_freeze((char *)region.places + places_bytes(ready), places_bytes(all) - places_bytes(ready));
-        system_freeze((char *)region.groups + groups_bytes(ready), groups_bytes(all) - groups_bytes(ready));
+        system_set_writable((char *)region.places + places_bytes(ready),
+                            places_bytes(all) - places_bytes(ready), false);
+        system_set_writable((char *)region.groups + groups_bytes(ready),
+                            groups_bytes(all) - groups_bytes(ready), false);
     }
     pthread_mutex_unlock(&start_mutex);
 }

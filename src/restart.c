@@ -25,7 +25,7 @@
 extern const ptrdiff_t __rseq_offset __attribute__((weak));
 extern const unsigned __rseq_size __attribute__((weak));
 
-ptrdiff_t restart_word;
+CONSTANT ptrdiff_t restart_word;
 static __thread uint64_t unread;
 
 void restart_start(void)

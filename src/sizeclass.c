@@ -4,10 +4,9 @@
 #include "magazine.h"
 
 struct sizeclass class_table[CLASS_MAX];
-unsigned class_count;
+CONSTANT unsigned class_count;
 unsigned class_end = CLASS_NAMED;
-size_t class_fence;
-size_t pooled_max, pooled_end;
+CONSTANT size_t class_fence, pooled_max, pooled_end;
 uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
 _Static_assert(CLASS_MAX << PLACE_SHIFT <= 1 << 16, "a place is two bytes of the region's table");

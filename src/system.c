@@ -100,10 +100,10 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
 }
 
-bool system_freeze(void *at, size_t bytes)
+bool system_set_writable(void *at, size_t bytes, bool writable)
 {
     debug_check(lock_none_held());
-    return mprotect(at, bytes, PROT_READ) == 0;
+    return mprotect(at, bytes, writable ? PROTECTION : PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

@@ -28,8 +28,8 @@ static __thread struct cache *mine;
 static __thread bool ended;
 __thread unsigned thread_busy;
 
-static bool diverted; /* no thread's cache may be reached from the hot path */
-static bool cacheless;
+CONSTANT static bool diverted; /* no thread's cache may be reached from the hot path */
+CONSTANT static bool cacheless;
 
 enum { WARM_MAX = 4 };
 
@@ -215,6 +215,7 @@ static bool keep_warm(struct cache *cache)
 
 static void empty(struct cache *cache, struct pool_news *news)
 {
+    cache_end_wait(cache, news);
     cache_drain_all(cache, news);
     lock_acquire(&registry.lock);
     WRITE_ONCE(cache->self, NULL); /* until here a fork's child would have found an orphan */
@@ -286,7 +287,7 @@ static bool may_hold(const struct cache *cache)
 
 static bool looks_idle(struct cache *cache)
 {
-    uint32_t visits = READ_ONCE(cache->visits);
+    uint16_t visits = READ_ONCE(cache->visits);
     bool idle = cache->seen == visits;
     cache->seen = visits;
     return idle;
@@ -297,10 +298,12 @@ static bool looks_idle(struct cache *cache)
  * then, if it is not on a slow path either, nothing of the thread's is at work with the cache, and whatever comes next
  * sees that it is seized.
  */
-static bool seize(struct cache *cache)
+static bool seize(struct cache *cache, enum thread_drain what)
 {
     lock_acquire(&registry.lock);
-    bool worth = may_hold(cache) && cache != mine && !cache->seized && READ_ONCE(*cache->busy) == 0;
+    bool worth =
+        may_hold(cache) || (what == THREAD_WAITING_TOO && has_thread(cache) && READ_ONCE(cache->quarantine));
+    worth = worth && cache != mine && !cache->seized && READ_ONCE(*cache->busy) == 0;
     if (worth) {
         WRITE_ONCE(cache->seized, true);
         WRITE_ONCE(*cache->self, &cache_none);
@@ -331,14 +334,16 @@ static void release(struct cache *cache, bool emptied)
     lock_release(&registry.lock);
 }
 
-void thread_drain_others(bool idle, struct pool_news *news, void (*tell)(struct pool_news *))
+void thread_drain_others(enum thread_drain what, struct pool_news *news, void (*tell)(struct pool_news *))
 {
     struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
     for (; cache != NULL && restart_possible(); cache = cache->made) {
-        if ((idle && !looks_idle(cache)) || !seize(cache))
+        if ((what == THREAD_IDLE && !looks_idle(cache)) || !seize(cache, what))
             continue;
         bool ours = restart_barrier() && holds(cache);
         if (ours) {
+            if (what == THREAD_WAITING_TOO)
+                cache_end_wait(cache, news);
             cache_drain_all(cache, news);
             tell(news);
         }

@@ -10,7 +10,8 @@
 enum { FRAMES_MAX = 64 };
 
 typedef int backtrace_function(void **frames, int size);
-static backtrace_function *backtrace_into;
+CONSTANT static backtrace_function *backtrace_into;
+static bool forgotten;
 static __thread bool unwinding;
 
 /* LLVM's library of the same name has no unw_backtrace, and is passed over. */
@@ -43,7 +44,7 @@ void trace_start(void)
 
 void trace_forget(void)
 {
-    backtrace_into = NULL;
+    forgotten = true;
 }
 
 /* The first frames are ours, as many as it takes from the program's call to here. */
@@ -52,7 +53,7 @@ struct trace trace_take(const void *caller)
     enum { OURS_MAX = 12 };
     void *frames[OURS_MAX + TRACE_DEPTH];
     struct trace t = {.frame = {caller}};
-    if (backtrace_into == NULL || unwinding)
+    if (backtrace_into == NULL || forgotten || unwinding)
         return t;
     int error = errno, first = 0, state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE,
@@ -77,7 +78,7 @@ NOINLINE void trace_print(int fd)
     out_start(&o, fd);
     if (unwinding) {
         out_print(&o, "  (no stack: this happened while another was being printed)\n");
-    } else if (backtrace_into == NULL) {
+    } else if (backtrace_into == NULL || forgotten) {
         out_print(&o, "  (no stack: libunwind.so.8 is not loaded)\n");
     } else {
         unwinding = true;

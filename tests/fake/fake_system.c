@@ -193,9 +193,9 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     return mprotect(at, part, accessible ? PROT_READ | PROT_WRITE : PROT_NONE) == 0 && !refused;
 }
 
-bool system_freeze(void *at, size_t bytes)
+bool system_set_writable(void *at, size_t bytes, bool writable)
 {
-    return !refuses() && mprotect(at, bytes, PROT_READ) == 0;
+    return !refuses() && mprotect(at, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ) == 0;
 }
 
 size_t system_resident(const void *at, size_t bytes)

@@ -4,6 +4,7 @@
 #include "fake_system.h"
 #include "gc.h"
 #include "region.h"
+#include "restart.h"
 #include "system.h"
 #include "thread.h"
 
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { SIZE = 64 };
@@ -34,7 +36,6 @@ static void end(void *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
-    harden_empty(true, &news);
     thread_end(cache, &news);
     gc_news(&news);
 }
@@ -45,6 +46,7 @@ static void start_with(unsigned words)
     cr_assert_geq(lines, 0);
     dup2(lines, 2);
     options_start(NULL);
+    harden_start();
     options.harden = words;
     options.debug.words = words & HARDEN_HOOKS ? DEBUG_HARDEN : 0;
     class_fence = words & HARDEN_GUARD_PAGES ? system_page() : 0;
@@ -315,31 +317,36 @@ Test(harden, gets_along_with_debugging_words)
 Test(harden, a_block_waits_until_others_were_freed)
 {
     start_with(HARDEN_QUARANTINE);
-    cr_expect_not(harden_detain(block, SIZE), "a thread without a cache has none");
-    cr_assert_not_null(thread_cache());
-    struct pool *big = &pools[class_of(32768)];
+    struct cache *cache = thread_cache();
+    unsigned c = class_of(32768);
     enum { FIT = QUARANTINE_BYTES / 32768 };
     char *p[FIT + 1];
     for (int i = 0; i <= FIT; i++) {
-        cr_expect_null(harden_release(false));
-        p[i] = new_block(big);
-        cr_expect(harden_detain(p[i], 32768));
+        cr_expect_null(cache_release(cache));
+        p[i] = new_block(&pools[c]);
+        cr_expect(cache_detain(cache, c, p[i]));
+        cr_expect_eq(cache_held(cache, c), (uint64_t)i + 1);
     }
-    cr_expect_eq(harden_release(false), p[0]);
-    cr_expect_null(harden_release(false));
-    for (int i = 1; i <= FIT; i++)
-        cr_expect_eq(harden_release(true), p[i]);
-    cr_expect_null(harden_release(true));
+    cr_expect_eq(cache_release(cache), p[0]);
+    cr_expect(thread_drains(c), "it is on its way");
+    cr_expect_null(cache_release(cache));
+    cr_expect_not(thread_drains(c));
+    cr_expect_eq(cache_held(cache, c), FIT);
+    struct pool_news news;
+    pool_news_init(&news);
+    cache_end_wait(cache, &news);
+    gc_news(&news);
+    cr_expect_eq(cache_held(cache, c) + pools[c].used, 1, "what was released");
+    cr_expect_not(thread_drains(c));
 }
 
 static void fill_quarantine(unsigned count)
 {
+    struct pool_news news;
+    pool_news_init(&news);
     for (unsigned i = 0; i < count; i++) {
-        cr_assert(harden_detain(new_block(pool), SIZE));
-        void *p = harden_release(false);
-        struct pool_news news;
-        pool_news_init(&news);
-        if (p != NULL)
+        cr_assert(cache_detain(thread_cache(), pool->id, new_block(pool)));
+        for (void *p; (p = cache_release(thread_cache())) != NULL;)
             pool_give_one(&pools[region_class(p)], p, &news);
         gc_news(&news);
     }
@@ -348,59 +355,100 @@ static void fill_quarantine(unsigned count)
 Test(harden, the_quarantine_is_bounded_in_blocks_too)
 {
     start_with(HARDEN_QUARANTINE);
-    cr_assert_not_null(thread_cache());
     fill_quarantine(10000);
     cr_expect_geq(pool->used, 2000);
     cr_expect_leq(pool->used, 2100);
+    cr_expect_eq(pool->used, 1 + thread_held(pool->id));
 }
 
 static void *fill_and_end(void *unused)
 {
-    thread_cache();
     fill_quarantine(500);
     return unused;
 }
 
-Test(harden, a_thread_leaves_nothing_in_quarantine)
+static uint64_t in_warm_caches(void)
+{
+    struct pool_news news;
+    uint64_t held = thread_held(pool->id);
+    pool_news_init(&news);
+    thread_drain_idle(&news);
+    gc_news(&news);
+    return held;
+}
+
+Test(harden, what_a_thread_leaves_in_quarantine_waits_in_the_next_ones)
 {
     start_with(HARDEN_QUARANTINE);
     for (int i = 0; i < 20; i++) {
         pthread_t thread;
         pthread_create(&thread, NULL, fill_and_end, NULL);
         pthread_join(thread, NULL);
-        cr_expect_eq(pool->used, 1);
     }
+    cr_expect_eq(in_warm_caches(), 2045);
+    cr_expect_eq(pool->used, 1);
 }
 
 static pthread_barrier_t filled, done;
 
 static void *fill_and_wait(void *unused)
 {
-    thread_cache();
     fill_quarantine(500);
     pthread_barrier_wait(&filled);
     pthread_barrier_wait(&done);
     return unused;
 }
 
+static void start_who_fills_and_waits(pthread_t *thread)
+{
+    thread_cache();
+    fill_quarantine(5);
+    pthread_barrier_init(&filled, NULL, 2);
+    pthread_barrier_init(&done, NULL, 2);
+    pthread_create(thread, NULL, fill_and_wait, NULL);
+    pthread_barrier_wait(&filled);
+    cr_expect_eq(pool->used, 1 + 5 + 500);
+}
+
+static void leave(pthread_t thread)
+{
+    pthread_barrier_wait(&done);
+    pthread_join(thread, NULL);
+}
+
 Test(harden, a_forks_child_takes_over_what_others_detained)
 {
     start_with(HARDEN_QUARANTINE);
     pthread_t thread;
+    start_who_fills_and_waits(&thread);
+    pid_t child = fork();
+    if (child == 0) {
+        struct pool_news news;
+        pool_news_init(&news);
+        thread_adopt_orphans(&news);
+        gc_news(&news);
+        _exit(pool->used == 1 + 5 && thread_held(pool->id) == 5 ? 0 : 1);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_expect_eq(status, 0);
+    leave(thread);
+}
+
+Test(harden, a_collection_ends_the_wait_of_all_threads_but_no_idle_look_does)
+{
+    start_with(HARDEN_QUARANTINE);
+    pthread_t thread;
     struct pool_news news;
-    cr_assert_not_null(thread_cache());
-    fill_quarantine(5);
-    pthread_barrier_init(&filled, NULL, 2);
-    pthread_barrier_init(&done, NULL, 2);
-    pthread_create(&thread, NULL, fill_and_wait, NULL);
-    pthread_barrier_wait(&filled);
-    cr_expect_eq(pool->used, 1 + 5 + 500);
     pool_news_init(&news);
-    harden_adopt_orphans(&news); /* as if we were the child */
-    gc_news(&news);
-    cr_expect_eq(pool->used, 1 + 5);
-    pthread_barrier_wait(&done);
-    pthread_join(thread, NULL);
+    start_who_fills_and_waits(&thread);
+    thread_drain_others(THREAD_IDLE, &news, gc_news);
+    thread_drain_others(THREAD_IDLE, &news, gc_news);
+    thread_drain_others(THREAD_ALL, &news, gc_news);
+    cr_expect_eq(pool->used, 1 + 5 + 500);
+    gc_run();
+    cr_expect_eq(pool->used, restart_possible() ? 1 : 1 + 500);
+    leave(thread);
 }
 
 /* ---- random ---- */

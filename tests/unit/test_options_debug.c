@@ -142,8 +142,10 @@ Test(options_debug, hardening_words)
         {"random", HARDEN_RANDOM, NULL},
         {"guard-pages", HARDEN_GUARD_PAGES, NULL},
         {"aslr", HARDEN_ASLR, NULL},
+        {"read-only", HARDEN_READ_ONLY, NULL},
         {"canary,zero", HARDEN_ZERO | HARDEN_CANARY, "zero,canary"},
-        {"1,no-zero", HARDEN_ALL & ~HARDEN_ZERO, "double-free,quarantine,canary,random,guard-pages,aslr"},
+        {"1,no-zero", HARDEN_ALL & ~HARDEN_ZERO,
+         "double-free,quarantine,canary,random,guard-pages,aslr,read-only"},
         {"1,no-all,zero", HARDEN_ZERO, "zero"},
         {"no-zero,zero", HARDEN_ZERO, "zero"},
         {"zero,none", 0, "none"},
@@ -177,7 +179,10 @@ Test(options_debug, a_count)
     cr_expect_str_eq(shown("TARN_GUARD_SAMPLE"), "* 10000");
     cr_expect(START("TARN_GUARD_SAMPLE=4294967295"));
     cr_expect_eq(options.guard_sample, UINT32_MAX);
-    static const char *const bad[] = {"", "4294967296", "-1", "1k", "1 ", "99999999999999999999"};
+    cr_expect(START("TARN_GUARD_SAMPLE=on"));
+    cr_expect_eq(options.guard_sample, 100000);
+    cr_expect_str_eq(shown("TARN_GUARD_SAMPLE"), "* 100000");
+    static const char *const bad[] = {"", "one", "4294967296", "-1", "1k", "1 ", "99999999999999999999"};
     for (size_t i = 0; i < ARRAY_LENGTH(bad); i++) {
         char entry[100];
         snprintf(entry, sizeof entry, "TARN_GUARD_SAMPLE=%s", bad[i]);

@@ -265,7 +265,7 @@ static void drain_others(void)
     struct pool_news news;
     pool_news_init(&news);
     told = 0;
-    thread_drain_others(false, &news, tell);
+    thread_drain_others(THREAD_ALL, &news, tell);
 }
 
 /* A cache with blocks in it, and a thread that sleeps; what it finds when it wakes up is right again. */

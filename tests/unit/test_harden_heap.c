@@ -1,0 +1,76 @@
+#include "heap.h"
+
+#include "gc.h"
+#include "harden.h"
+#include "named.h"
+#include "thread.h"
+
+#include <criterion/criterion.h>
+#include <pthread.h>
+#include <stdlib.h>
+
+enum { MANY = 100, SIZE = 200 };
+
+static struct pool *pool;
+static void *blocks[2 * MANY];
+static pthread_barrier_t freed, done;
+
+static void start(void)
+{
+    setenv("TARN_HARDEN", "1", 1);
+    int error;
+    pool = named_create(&(struct wish){.name = "session", .size = SIZE}, &error);
+    cr_assert_not_null(pool);
+    for (int i = 0; i < 2 * MANY; i++)
+        cr_assert_not_null(blocks[i] = heap_pool_alloc(pool, SIZE, BLOCK_ALIGN, false));
+    pthread_barrier_init(&freed, NULL, 2);
+    pthread_barrier_init(&done, NULL, 2);
+}
+
+TestSuite(harden_heap, .init = start, .timeout = 60);
+
+static void *free_half_and_wait(void *unused)
+{
+    for (int i = MANY; i < 2 * MANY; i++)
+        heap_pool_free(pool, blocks[i], "free");
+    pthread_barrier_wait(&freed);
+    pthread_barrier_wait(&done);
+    return unused;
+}
+
+static void *free_half_and_go_on(void *unused)
+{
+    for (int i = MANY; i < 2 * MANY; i++)
+        heap_pool_free(pool, blocks[i], "free");
+    pthread_barrier_wait(&freed);
+    for (int i = 0; i < 200000; i++)
+        heap_free(heap_alloc(1 + (size_t)i % 3000), "free");
+    pthread_barrier_wait(&done);
+    return unused;
+}
+
+static void destroy_beside(void *(*other)(void *))
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, other, NULL);
+    pthread_barrier_wait(&freed);
+    cr_expect_not(named_destroy(pool), "a hundred are in use");
+    for (int i = 0; i < MANY; i++)
+        heap_pool_free(pool, blocks[i], "free");
+    cr_expect(named_destroy(pool), "what waits in quarantines is not");
+    pthread_barrier_wait(&done);
+    pthread_join(thread, NULL);
+    gc_run();
+    cr_expect_eq(pool->allocated, 0);
+    heap_check();
+}
+
+Test(harden_heap, a_pool_is_destroyed_though_a_sleeping_threads_quarantine_has_blocks_of_it)
+{
+    destroy_beside(free_half_and_wait);
+}
+
+Test(harden_heap, or_a_busy_threads)
+{
+    destroy_beside(free_half_and_go_on);
+}
