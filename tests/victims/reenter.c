@@ -72,11 +72,21 @@ static void check_block(const struct block *b)
     abort();
 }
 
+/* operator new and delete: tarn has them, libc has not. */
+extern void *_Znwm(size_t n) __attribute__((weak));
+extern void _ZdlPv(void *p) __attribute__((weak));
+
+static struct block *allocate(size_t size, uint64_t chance)
+{
+    if (chance % 16 == 0)
+        return aligned_alloc(256, (size + 255) & ~(size_t)255);
+    return chance % 2 == 0 && _Znwm != NULL ? _Znwm(size) : malloc(size);
+}
+
 static struct block *make(uint64_t *state)
 {
     size_t size = random_size(state);
-    struct block *b =
-        random_next(state) % 16 == 0 ? aligned_alloc(256, (size + 255) & ~(size_t)255) : malloc(size);
+    struct block *b = allocate(size, random_next(state));
     if (b == NULL)
         __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
     else
@@ -87,8 +97,9 @@ static struct block *make(uint64_t *state)
 static struct block *change(struct block *b, uint64_t *state)
 {
     check_block(b);
-    if (random_next(state) % 8 != 0) {
-        free(b);
+    uint64_t chance = random_next(state);
+    if (chance % 8 != 0) {
+        (chance % 2 == 0 && _ZdlPv != NULL ? _ZdlPv : free)(b);
         return NULL;
     }
     size_t size = random_size(state);
