@@ -8,7 +8,7 @@
  *                          end:    return
  *
  * The kernel forgets what rseq_cs says when it interrupts a thread elsewhere, so each asks first, within the sequence,
- * whether it still does: nine times in ten it does, for this is the program's malloc and its free.
+ * whether it still does; as a rule it does.
  *
  * Who was at work: each entry puts the same three addresses in the same three registers, in an order of its own. Argument
  * and index stay where they are until the end.

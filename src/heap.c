@@ -440,7 +440,7 @@ void *heap_realloc(void *p, size_t n)
     return move(p, size, n);
 }
 
-void heap_check(void)
+COLD void heap_check(void)
 {
     sizeclass_check();
     EACH_CLASS (c)

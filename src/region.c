@@ -336,7 +336,7 @@ void region_stats(struct region_stats *s)
     s->groups = READ_ONCE(books.units.top);
 }
 
-void region_resident(size_t by_class[CLASS_MAX])
+COLD void region_resident(size_t by_class[CLASS_MAX])
 {
     size_t end = READ_ONCE(books.units.top) * GROUP_UNITS, unit = 0;
     for (unsigned c = 0; c < CLASS_MAX; c++)
@@ -356,7 +356,7 @@ void region_resident(size_t by_class[CLASS_MAX])
     }
 }
 
-void region_check(void)
+COLD void region_check(void)
 {
     lock_acquire(&books.lock);
     units_check(&books.units);

@@ -76,7 +76,7 @@ bool system_protect(void *at, size_t bytes, bool accessible)
     return mprotect(at, bytes, accessible ? PROTECTION : PROT_NONE) == 0;
 }
 
-size_t system_resident(const void *at, size_t bytes)
+COLD size_t system_resident(const void *at, size_t bytes)
 {
     enum { BATCH = 512 }; /* pages a call: small enough for a signal handler's stack */
     unsigned char pages[BATCH];
