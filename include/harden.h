@@ -36,8 +36,16 @@ INLINE bool harden_on(unsigned words)
 /* Chooses the key; before the first block goes out. */
 void harden_start(void);
 
+INLINE size_t harden_canary_bytes(void)
+{
+    return harden_on(HARDEN_CANARY) ? sizeof(uint64_t) : 0;
+}
+
 /* What debug.h's functions of these names do, and: `p` is verified, and gets its canary; verified, and cleared. */
-size_t harden_extra(void);
+INLINE size_t harden_extra(void)
+{
+    return harden_canary_bytes() + debug_extra();
+}
 void harden_give_out(const struct pool *pool, void *p, size_t n, bool raw);
 bool harden_take_back(const struct pool *pool, const struct slab *slab, void *p, const char *call);
 size_t harden_usable(const void *p);

@@ -15,9 +15,10 @@
  *              bin->top = the new top         the store that does it
  *      end:
  *
- * A thread that loses its processor or gets a signal between begin and end goes on at tell. The price is three of 20
- * instructions: 3 % over six lines of micro (0 to 6). A flag set before and cleared behind costs 4.5 %, and does not
- * help the handler.
+ * A thread that loses its processor or gets a signal between begin and end goes on at tell. A flag set before and cleared
+ * behind costs 4.5 % over six lines of micro, and does not help the handler. The store of tell costs 3 % there, and a sixth
+ * where blocks are cold: malloc, free, new and delete are one sequence, and ask whether it is told already
+ * (preload/hit.S). The two below are for all who seldom come by.
  */
 #ifndef TARN_RESTART_H
 #define TARN_RESTART_H

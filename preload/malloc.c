@@ -1,12 +1,12 @@
 /*
  * The C malloc family: what C, POSIX and glibc 2.36 say about arguments and errno, and nothing about memory.
  *
- * malloc and free end at the first miss in a tail call of a cold helper: their hit paths keep no frame, save
- * no register and make no call (tests/golden/hotpath.txt). Build with -fno-builtin-malloc and the like: gcc
- * makes a call of calloc out of the body of calloc.
+ * malloc and free end at the first miss in a tail call of a cold helper; where they hit, they are hit.S's. Build with
+ * -fno-builtin-malloc and the like: gcc makes a call of calloc out of the body of calloc.
  */
 #include "accuse.h"
 #include "family.h"
+#include "hit.h"
 #include "system.h"
 
 #include <malloc.h>
@@ -16,7 +16,6 @@
 /* Newer than the headers of glibc 2.36 (C23), older than them, or in none. */
 void free_sized(void *p, size_t n);
 void free_aligned_sized(void *p, size_t align, size_t n);
-void cfree(void *p);
 
 COLD static void *malloc_missed(size_t n)
 {
@@ -26,22 +25,32 @@ COLD static void *malloc_missed(size_t n)
 }
 
 /* Under TARN_GUARD_SAMPLE the way that nearly all take: so it is not among the cold ones. */
-NOINLINE static void *malloc_counted(size_t n)
+NOINLINE void *malloc_counted(size_t n)
 {
     void *p;
     return heap_pop_counted(n, &p) ? p : malloc_missed(n);
 }
 
+COLD void free_missed(void *p)
+{
+    family_called();
+    family_free(p, "free");
+}
+
+#ifdef HIT_IN_ASSEMBLER
+_Static_assert(offsetof(struct cache, bin[0].top) == HIT_CACHE_TOP, "hit.S");
+_Static_assert(offsetof(struct cache, bin[0].base) == HIT_CACHE_BASE, "hit.S");
+_Static_assert(offsetof(struct cache, bin[0].limit) == HIT_CACHE_LIMIT, "hit.S");
+_Static_assert(offsetof(struct region, base) == HIT_REGION_BASE, "hit.S");
+_Static_assert(offsetof(struct region, units) == HIT_REGION_UNITS, "hit.S");
+_Static_assert(offsetof(struct region, places) == HIT_REGION_PLACES, "hit.S");
+_Static_assert(BLOCK_ALIGN == 16 && GRAIN_SHIFT == 4 && UNIT_SHIFT == 16, "hit.S");
+_Static_assert(sizeof class_map[0] == 2 && sizeof region.places[0] == 2, "hit.S");
+#else
 EXPORT void *malloc(size_t n)
 {
     void *p;
     return likely(heap_pop(n, &p)) ? p : malloc_counted(n);
-}
-
-COLD static void free_missed(void *p)
-{
-    family_called();
-    family_free(p, "free");
 }
 
 EXPORT void free(void *p)
@@ -49,6 +58,12 @@ EXPORT void free(void *p)
     if (unlikely(!heap_push(p)))
         free_missed(p);
 }
+
+/* As below, for the others. */
+ALSO_KNOWN_AS(malloc, __libc_malloc);
+ALSO_KNOWN_AS(free, __libc_free);
+ALSO_KNOWN_AS(free, cfree);
+#endif
 
 COLD static void *calloc_missed(size_t n)
 {
@@ -179,13 +194,10 @@ EXPORT void free_aligned_sized(void *p, size_t align, size_t n)
         free_missed(p);
 }
 
-ALSO_KNOWN_AS(free, cfree);
 ALSO_KNOWN_AS(memalign, aligned_alloc); /* glibc 2.36: the same function, multiple of the alignment or not */
 
 /* Programs and libraries that mean glibc's malloc whatever is loaded: theirs must be ours too, for their
    blocks come back to our free. */
-ALSO_KNOWN_AS(malloc, __libc_malloc);
-ALSO_KNOWN_AS(free, __libc_free);
 ALSO_KNOWN_AS(calloc, __libc_calloc);
 ALSO_KNOWN_AS(realloc, __libc_realloc);
 ALSO_KNOWN_AS(reallocarray, __libc_reallocarray);

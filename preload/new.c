@@ -13,6 +13,7 @@
  * call of the plain form, which is ours again.
  */
 #include "family.h"
+#include "hit.h"
 #include "out.h"
 
 #include <dlfcn.h>
@@ -77,18 +78,19 @@ COLD static void *new_missed(size_t n)
     }
 }
 
-NOINLINE static void *new_counted(size_t n)
+NOINLINE void *new_counted(size_t n)
 {
     void *p;
     return heap_pop_counted(n, &p) ? p : new_missed(n);
 }
 
-/* new(n) */
+#ifndef HIT_IN_ASSEMBLER
 EXPORT NOINLINE void *_Znwm(size_t n)
 {
     void *p;
     return likely(heap_pop(n, &p)) ? p : new_counted(n);
 }
+#endif
 
 /* new(n, align) */
 EXPORT NOINLINE void *_ZnwmSt11align_val_t(size_t n, size_t align)
@@ -104,18 +106,21 @@ EXPORT NOINLINE void *_ZnwmSt11align_val_t(size_t n, size_t align)
     }
 }
 
-COLD static void delete_missed(void *p)
+COLD void delete_missed(void *p)
 {
     family_called();
     family_free(p, "delete");
 }
 
-/* delete(p) */
+#ifndef HIT_IN_ASSEMBLER
 EXPORT NOINLINE void _ZdlPv(void *p)
 {
     if (unlikely(!heap_push(p)))
         delete_missed(p);
 }
+
+void hit_delete(void *p) ALIAS_OF(_ZdlPv);
+#endif
 
 /* delete(p, align): any block may be aligned, so it is the same. */
 EXPORT NOINLINE void _ZdlPvSt11align_val_t(void *p, size_t align)
@@ -149,7 +154,6 @@ EXPORT NOINLINE void _ZdaPvSt11align_val_t(void *p, size_t align)
     _ZdlPvSt11align_val_t(p, align);
 }
 
-static void own_delete(void *p) ALIAS_OF(_ZdlPv);
 static void own_array_delete(void *p) ALIAS_OF(_ZdaPv);
 
 /* clang takes it for granted that two names are two functions. */
@@ -162,7 +166,7 @@ static bool is_same(void (*now)(void *), void (*own)(void *))
 /* A program's own delete knows blocks that are not as long as ours. */
 COLD static void accuse_unless_replaced(const void *p, size_t n, const char *call, const void *caller)
 {
-    if (is_same(_ZdlPv, own_delete) && is_same(_ZdaPv, own_array_delete))
+    if (is_same(_ZdlPv, hit_delete) && is_same(_ZdaPv, own_array_delete))
         family_accuse(p, n, false, call, caller);
 }
 

@@ -318,7 +318,7 @@ bool cache_has_magazines(const struct cache *cache, unsigned c)
     return READ_ONCE(bin->loaded) != NULL || READ_ONCE(bin->full) != NULL || READ_ONCE(bin->spare) != NULL;
 }
 
-static void check_bin(const struct bin *bin, unsigned c)
+static COLD void check_bin(const struct bin *bin, unsigned c)
 {
     const struct magazine *m = bin->loaded;
     check(m == NULL ? bin->base == NULL && bin->limit == NULL
@@ -332,7 +332,7 @@ static void check_bin(const struct bin *bin, unsigned c)
     check(full == bin->full_count);
 }
 
-void cache_check(const struct cache *cache)
+COLD void cache_check(const struct cache *cache)
 {
     size_t stacked = 0;
     for (unsigned c = 0; c < CLASS_MAX; c++) {

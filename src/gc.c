@@ -54,7 +54,7 @@ static struct {
     sem_t bell;      /* all zeroes is a semaphore at 0, in glibc */
 } gc = {.lock = LOCK_INITIALIZER(LOCK_GC), .done = PTHREAD_COND_INITIALIZER};
 
-static void report_bad(const struct pool_news *news)
+static COLD void report_bad(const struct pool_news *news)
 {
     unsigned named = news->bad_count < POOL_NEWS ? news->bad_count : POOL_NEWS;
     for (unsigned i = 0; i < named; i++) {
@@ -101,7 +101,7 @@ static void drain(struct cache *cache)
 }
 
 /* Free blocks in depots and slabs. */
-static size_t loose_bytes(void)
+static COLD size_t loose_bytes(void)
 {
     size_t bytes = 0;
     EACH_CLASS (c) {
@@ -216,7 +216,7 @@ static size_t loosened(void)
 
 /* More than `enough`, and what can't be given back? Free blocks may pin each other's slabs: of 60 MB of small ones that
    were freed at random, the last 2776 that caches and the depot held kept nine tenths of the slabs. */
-static bool is_spare(size_t enough)
+static COLD bool is_spare(size_t enough)
 {
     return spare_bytes() > READ_ONCE(gc.stubborn) + enough ||
            loosened() > (enough < LOOSE_MIN ? LOOSE_MIN : enough);
@@ -269,7 +269,7 @@ void gc_dismiss(void)
 }
 
 /* Waits for the bell, `ms` at the most; true if it rang. EINTR is a debugger's doing: the helper takes no signals. */
-static bool bell_within(unsigned ms)
+static COLD bool bell_within(unsigned ms)
 {
     struct timespec until;
     int result;
@@ -296,7 +296,7 @@ static bool doze(unsigned patience, size_t enough)
 }
 
 /* What changes whenever blocks pass between threads and pools. */
-static uint64_t activity(void)
+static COLD uint64_t activity(void)
 {
     struct large_stats large;
     large_stats(&large);
@@ -325,7 +325,7 @@ static void empty_idle(void)
  * While a program works, what lies spare for a few ticks goes; when nothing has moved for a tick, all goes, depots
  * included, and the threads are asked for what their caches hold when they next come by.
  */
-bool gc_tend(unsigned patience, size_t enough)
+COLD bool gc_tend(unsigned patience, size_t enough)
 {
     if (!doze(patience, enough))
         return false;

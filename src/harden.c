@@ -102,23 +102,13 @@ static size_t find_damage(const char *p, size_t size)
     return size;
 }
 
-static size_t canary_bytes(void)
-{
-    return harden_on(HARDEN_CANARY) ? sizeof(uint64_t) : 0;
-}
-
-size_t harden_extra(void)
-{
-    return canary_bytes() + debug_extra();
-}
-
 size_t harden_usable(const void *p)
 {
     size_t size = class_table[region_class(p)].size;
     if (debug_on(DEBUG_TAG))
         return debug_usable(p);
     size_t slack = harden_on(HARDEN_CANARY) ? slack_of(p, size) : 0;
-    return size - canary_bytes() - (slack != SIZE_MAX ? slack : 0);
+    return size - harden_canary_bytes() - (slack != SIZE_MAX ? slack : 0);
 }
 
 /* ---- a block goes out, and comes back --------------------------------------------------------------- */

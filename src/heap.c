@@ -1,7 +1,7 @@
 /*
  * The story of a first malloc(100): class_of gives 0, nothing being set up; cache_pop on the empty cache misses;
  * heap_alloc_slow starts tarn (settings, classes, region, pools), makes the thread a cache, which misses too;
- * cache_refill finds the pool empty, claims a slab, and fills a magazine from it. The second takes 19 instructions.
+ * cache_refill finds the pool empty, claims a slab, and fills a magazine from it. The second takes 20 instructions.
  *
  * The story of a failing one: the kernel, or TARN_LIMIT, or jemalloc refuses. The pool's `failed` goes up,
  * gc_run gives back whatever is not in use, and the request is tried once more. If that fails too, `failed`
@@ -427,7 +427,7 @@ void *heap_realloc(void *p, size_t n)
     return move(p, size, n);
 }
 
-void heap_check(void)
+COLD void heap_check(void)
 {
     sizeclass_check();
     EACH_CLASS (c)

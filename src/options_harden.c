@@ -47,7 +47,7 @@ bool options_parse_harden(const struct row *row, const char *text)
     return options_parse_list(row, text, scan_item);
 }
 
-void options_print_harden(const struct row *row, struct out *o)
+COLD void options_print_harden(const struct row *row, struct out *o)
 {
     const char *comma = "";
     (void)row;

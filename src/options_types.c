@@ -171,7 +171,7 @@ static bool parse_classes(const struct row *row, const char *text)
     return is_word(text, "default") || options_parse_list(row, text, scan_classes);
 }
 
-static void print_classes(const struct row *row, struct out *o)
+static COLD void print_classes(const struct row *row, struct out *o)
 {
     (void)row;
     if (options.classes_count == 0)
@@ -202,7 +202,7 @@ static bool parse_minavail(const struct row *row, const char *text)
     return is_word(text, "none") || options_parse_list(row, text, scan_minavail);
 }
 
-static void print_minavail(const struct row *row, struct out *o)
+static COLD void print_minavail(const struct row *row, struct out *o)
 {
     (void)row;
     if (options.minavail_count == 0)

@@ -423,19 +423,19 @@ uint64_t pool_unused(struct pool *p)
 
 /* ---- fork -------------------------------------------------------------------------------------------- */
 
-void pool_lock_all(void)
+COLD void pool_lock_all(void)
 {
     EACH_CLASS (c)
         lock_acquire(&pools[c].lock);
 }
 
-void pool_unlock_all(void)
+COLD void pool_unlock_all(void)
 {
     EACH_CLASS (c)
         lock_release(&pools[c].lock);
 }
 
-void pool_reset_locks(void)
+COLD void pool_reset_locks(void)
 {
     EACH_CLASS (c)
         lock_init(&pools[c].lock, LOCK_POOL, c);

@@ -414,7 +414,7 @@ void region_stats(struct region_stats *s)
     s->groups = READ_ONCE(books.units.top);
 }
 
-void region_check(void)
+COLD void region_check(void)
 {
     lock_acquire(&books.lock);
     units_check(&books.units);

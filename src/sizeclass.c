@@ -94,7 +94,7 @@ unsigned class_of_aligned(size_t n, size_t align)
     return CLASS_NONE;
 }
 
-void sizeclass_check(void)
+COLD void sizeclass_check(void)
 {
     check(class_count > 0 && class_count < CLASS_POOLS);
     check(pooled_end == pooled_max + 1 || pooled_end == 0); /* 0: no request may hit (heap_start) */

@@ -65,7 +65,7 @@ unsigned slab_take(struct slab *s, void **out, unsigned n)
     return taken;
 }
 
-unsigned slab_take_anywhere(struct slab *s, void **out, unsigned n, uint64_t random)
+COLD unsigned slab_take_anywhere(struct slab *s, void **out, unsigned n, uint64_t random)
 {
     size_t words = slab_words(s->blocks), word = (random >> 8) % words;
     uint64_t allowed =
@@ -211,7 +211,7 @@ uint8_t *slab_state(const struct slab *s, const void *p)
     return i < s->blocks && (size_t)i * s->size == offset ? &s->states[i] : NULL;
 }
 
-void slab_check(const struct slab *s)
+COLD void slab_check(const struct slab *s)
 {
     uint32_t available = 0;
     for (size_t w = 0; w < slab_words(s->blocks); w++) {

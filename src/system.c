@@ -106,7 +106,7 @@ bool system_set_writable(void *at, size_t bytes, bool writable)
     return mprotect(at, bytes, writable ? PROTECTION : PROT_READ) == 0;
 }
 
-size_t system_resident(const void *at, size_t bytes)
+COLD size_t system_resident(const void *at, size_t bytes)
 {
     enum { BATCH = 512 }; /* pages a call: small enough for a signal handler's stack */
     unsigned char pages[BATCH];

@@ -179,7 +179,7 @@ size_t units_withdraw_dirty(struct units *u, size_t most, size_t *unit)
     return 0;
 }
 
-void units_check(const struct units *u)
+COLD void units_check(const struct units *u)
 {
     size_t count[ROWS] = {0};
     for (size_t group = 0; group < u->groups; group++) {

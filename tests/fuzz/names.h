@@ -5,6 +5,8 @@
 #ifndef TARN_TESTS_NAMES_H
 #define TARN_TESTS_NAMES_H
 
+#define HIT_IN_C
+
 #define malloc              our_malloc
 #define free                our_free
 #define calloc              our_calloc

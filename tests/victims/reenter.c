@@ -85,13 +85,24 @@ static bool is_zero(const char *p, size_t size)
     return true;
 }
 
+/* operator new and delete: tarn has them, libc has not. */
+extern void *_Znwm(size_t n) __attribute__((weak));
+extern void _ZdlPv(void *p) __attribute__((weak));
+
+static struct block *allocate(size_t size, unsigned way)
+{
+    if (way == 0)
+        return aligned_alloc(256, (size + 255) & ~(size_t)255);
+    if (way < 4)
+        return calloc(1, size);
+    return way % 2 == 0 && _Znwm != NULL ? _Znwm(size) : malloc(size);
+}
+
 static struct block *make(uint64_t *state)
 {
     size_t size = random_size(state);
     unsigned way = random_next(state) % 16;
-    struct block *b = way == 0  ? aligned_alloc(256, (size + 255) & ~(size_t)255)
-                      : way < 4 ? calloc(1, size)
-                                : malloc(size);
+    struct block *b = allocate(size, way);
     if (b == NULL) {
         __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
         return NULL;
@@ -116,8 +127,9 @@ static void check_moved(const struct block *moved, const struct block *old, size
 static struct block *change(struct block *b, uint64_t *state)
 {
     check_block(b);
-    if (random_next(state) % 8 != 0) {
-        free(b);
+    uint64_t chance = random_next(state);
+    if (chance % 8 != 0) {
+        (chance % 2 == 0 && _ZdlPv != NULL ? _ZdlPv : free)(b);
         return NULL;
     }
     size_t size = random_size(state);
