@@ -16,4 +16,4 @@ clang-tidy -p "'"$folder"'" --quiet \2\
 \1 -fanalyzer -o /dev/null -c \2!p' "$folder/compile_commands.json")
 [ -n "$jobs" ] || { echo "$folder/compile_commands.json has none of our files" && exit 1; }
 
-xargs -d '\n' -n 1 -P "$(nproc)" sh -c 'said=$(eval "$1" 2>&1) || { echo "$said"; exit 1; }' sh <<<"$jobs" || exit 1
+xargs -d '\n' -n 1 -P "$(nproc)" sh -c 'said=$(eval "$1" 2>&1) || { printf "%s\n" "$said"; exit 1; }' sh <<<"$jobs" || exit 1
