@@ -1,5 +1,5 @@
 #!/bin/bash
-# storm.sh [SECONDS [FORKS]]: tests/victims/storm.sh and fork.sh, which the tests run for 3 seconds and 200 forks, for ten and
+# storm.sh [SECONDS [FORKS]]: tests/victims/storm.sh and fork.sh, which the tests run for 3 seconds and 100 forks, for ten and
 # 10000, or as asked.
 set -eu
 top=$(cd "$(dirname "$0")/.." && pwd)

@@ -1,5 +1,5 @@
 #!/bin/bash
-# fork.sh [FORKS]: fork (so often; 200), vfork, posix_spawn, popen and system in a storm of allocation by 8 threads.
+# fork.sh [FORKS]: fork (so often; 100), vfork, posix_spawn, popen and system in a storm of allocation by 8 threads.
 . "$(dirname "$0")/../real/lib.sh"
 
 bound=100
@@ -14,7 +14,7 @@ lives() {
     expect "  served by pools" at_least "$(pooled_bytes "$name")" 65536
     echo "info: $name: plain $(cat "$name.plain.peak"); tarn $(cat "$name.tarn.peak")"
 }
-forks=${1:-200}
+forks=${1:-100}
 bound=$((forks / 2 + 100)) lives "$forks forks" fork storm "$forks"
 lives "forks from four threads at once, and in forks" fork nested 12
 lives "posix_spawn, vfork and exec, popen, system" fork spawn 15
