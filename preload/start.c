@@ -56,7 +56,7 @@ COLD static void stand_down(void)
     static const char why[] = "tarn: hides ThreadSanitizer's malloc: run the program without tarn, or with "
                               "ThreadSanitizer's library first in LD_PRELOAD\n";
     void *(*theirs)(size_t) = malloc;
-    __asm__("" : "+r"(theirs)); /* clang takes it for granted that two names are two functions */
+    __asm__("" : "+r"(theirs));  /* clang takes it for granted that two names are two functions */
     if (theirs != __libc_malloc) /* which is ours in any case */
         return;
     syscall(SYS_write, STDERR_FILENO, why, sizeof why - 1);
