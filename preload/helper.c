@@ -36,6 +36,7 @@ static struct {
     pid_t process;
     uint64_t not_before; /* ms */
     bool unwelcome;
+    unsigned creating; /* threads in pthread_create: a handler that strikes there finds its locks held */
 } helper;
 
 static create *real_create(void)
@@ -135,6 +136,7 @@ void helper_forget(void)
     helper.process = getpid();
     helper.not_before = system_now() + AFTER_FORK;
     helper.state = ABSENT;
+    helper.creating = 0;
     advertise();
 }
 
@@ -161,8 +163,8 @@ void helper_hire_no_more(void)
 void helper_hire(void)
 {
     uint64_t now = system_now();
-    if (READ_ONCE(helper.unwelcome) || thread_busy > 0 || now < READ_ONCE(helper.not_before) ||
-        READ_ONCE(helper.state) != ABSENT)
+    if (READ_ONCE(helper.unwelcome) || READ_ONCE(helper.creating) > 0 || thread_busy > 0 ||
+        now < READ_ONCE(helper.not_before) || READ_ONCE(helper.state) != ABSENT)
         return;
     WRITE_ONCE(helper.not_before, now + AFTER_LIBC);
     if (getpid() == helper.process && !blocks_signals() && !called_by_libc() &&
@@ -175,7 +177,9 @@ EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *rest
                           void *(*run)(void *), void *restrict argument)
 {
     create *real = real_create();
+    __atomic_fetch_add(&helper.creating, 1, __ATOMIC_RELAXED);
     int result = real == NULL ? EAGAIN : real(thread, attr, run, argument);
+    __atomic_fetch_sub(&helper.creating, 1, __ATOMIC_RELAXED);
     int before = errno;
     if (result == 0 && options.helper != HELPER_NONE && READ_ONCE(helper.state) != FOR_GOOD &&
         __atomic_exchange_n(&helper.state, FOR_GOOD, __ATOMIC_ACQ_REL) == ABSENT)

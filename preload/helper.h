@@ -7,7 +7,7 @@
  *             process ends with its last own thread.
  * Guarded by: an atomic state.
  * Never:      is made where the loader or libpthread may hold a lock: not before the program starts, not in a call of
- *             libc's; nor in a child of vfork, whose memory is the parent's.
+ *             libc's, not in a handler that struck pthread_create; nor in a child of vfork, whose memory is the parent's.
  */
 #ifndef TARN_PRELOAD_HELPER_H
 #define TARN_PRELOAD_HELPER_H
