@@ -1,5 +1,6 @@
 #include "heap.h"
 
+#include "fault.h"
 #include "gc.h"
 #include "harden.h"
 #include "named.h"
@@ -68,6 +69,22 @@ static void destroy_beside(void *(*other)(void *))
 Test(harden_heap, a_pool_is_destroyed_though_a_sleeping_threads_quarantine_has_blocks_of_it)
 {
     destroy_beside(free_half_and_wait);
+}
+
+/* As in a signal handler that strikes its thread on a slow path: the second free is found later, too. */
+Test(harden_heap, what_a_handler_frees_is_not_written_to)
+{
+    for (size_t n = 1; n < 300000; n = n * 2 + 1) {
+        void *p = heap_alloc(n);
+        thread_enter();
+        heap_free(p, "free");
+        heap_free(p, "free");
+        thread_leave();
+        heap_free(heap_alloc(1), "free");
+        cr_expect_eq(fault_count(FAULT_OVERRUN), 0, "%zu", n);
+        cr_expect_eq(fault_count(FAULT_WRITTEN), 0, "%zu", n);
+    }
+    cr_expect_gt(fault_count(FAULT_TWICE), 10);
 }
 
 Test(harden_heap, or_a_busy_threads)
