@@ -9,6 +9,7 @@
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { MANY = 100, SIZE = 200 };
 
@@ -69,6 +70,31 @@ static void destroy_beside(void *(*other)(void *))
 Test(harden_heap, a_pool_is_destroyed_though_a_sleeping_threads_quarantine_has_blocks_of_it)
 {
     destroy_beside(free_half_and_wait);
+}
+
+/* More than a canary can say lies behind what is asked for. */
+Test(harden_heap, a_widely_aligned_block_of_an_exact_pool_has_no_byte_too_many)
+{
+    static const size_t sizes[] = {1, 100, 65536, 65537, 131000, 200000},
+                        aligns[] = {16, 65536, 131072, 524288};
+    uint64_t overruns = 0;
+    for (size_t i = 0; i < ARRAY_LENGTH(sizes) * ARRAY_LENGTH(aligns); i++) {
+        size_t size = sizes[i % ARRAY_LENGTH(sizes)], align = aligns[i / ARRAY_LENGTH(sizes)];
+        int error;
+        struct pool *exact =
+            named_create(&(struct wish){.size = size, .align = align, .flags = POOL_EXACT}, &error);
+        cr_assert_not_null(exact);
+        char *p = heap_pool_alloc(exact, size, align, false);
+        cr_assert_eq((uintptr_t)p % align, 0);
+        cr_expect_eq(heap_usable(p), size, "%zu at %zu", size, align);
+        p[size] ^= 1;
+        heap_pool_free(exact, p, "free");
+        cr_expect_eq(fault_count(FAULT_OVERRUN), ++overruns, "%zu at %zu", size, align);
+        p = heap_pool_alloc(exact, size, align, false);
+        memset(p, 1, size);
+        heap_pool_free(exact, p, "free");
+        cr_expect_eq(fault_count(FAULT_OVERRUN), overruns);
+    }
 }
 
 /* As in a signal handler that strikes its thread on a slow path: the second free is found later, too. */
