@@ -21,13 +21,17 @@ bool reserve_free(void *p);
 /* Bytes that may be written at `p`; 0: there is no block of the reserve's. */
 size_t reserve_usable(const void *p);
 
-/* Blocks that wait for a thread that may take locks: `p` is one that is written to for that, and taken is all there are,
-   the first word of each telling the next. */
+/* Blocks that wait for a thread that may take locks, each noted in a block of the reserve's: nothing is written to itself,
+   since it may be of one byte, or free already. Without memory for the note it is lost. */
+struct deferred;
 void reserve_defer(void *p);
-void *reserve_take_deferred(void);
+
+/* Takes all there are, and then one after the other out of them; NULL: that was all. */
+struct deferred *reserve_take_deferred(void);
+void *reserve_next_deferred(struct deferred **list);
 
 /* Does one wait? Cheap, for every slow path. */
-extern HIDDEN void *reserve_deferred;
+extern HIDDEN struct deferred *reserve_deferred;
 INLINE bool reserve_has_deferred(void)
 {
     return READ_ONCE(reserve_deferred) != NULL;

@@ -4,10 +4,17 @@
 #include "guard.h"
 #include "harden.h"
 #include "region.h"
+#include "thread.h"
 
+/* What the unwinder allocates must come from the reserve (trace.c). */
 struct trace accuse_caller(void)
 {
-    return options.guard_sample > 0 ? trace_take(debug_caller) : (struct trace){.frame = {debug_caller}};
+    if (options.guard_sample == 0)
+        return (struct trace){.frame = {debug_caller}};
+    thread_enter();
+    struct trace by = trace_take(debug_caller);
+    thread_leave();
+    return by;
 }
 
 static void name_callers(const void *block, struct fault *fault)

@@ -1,7 +1,8 @@
 /*
  * A canary's last eight bytes hold how many bytes were filled in front of it (SLACK_BITS of them, masked), under a hash
  * that hangs on the block's address, that number and a secret: so a block needs no book of its size, an overrun by one
- * byte is seen whatever was asked for, and who can read one canary can't write another block's.
+ * byte is seen whatever was asked for, and who can read one canary can't write another block's. More than that number can
+ * say are filled in blocks of EXACT pools alone, whose size is known.
  */
 #include "harden.h"
 
@@ -76,17 +77,17 @@ static size_t slack_of(const char *p, size_t size)
 {
     uint64_t canary;
     memcpy(&canary, p + size - sizeof canary, sizeof canary);
-    size_t slack = (canary & SLACK_MAX) ^ mask_of(p);
-    return slack <= size - sizeof canary && canary == canary_of(p, slack) ? slack : SIZE_MAX;
+    size_t slack = (canary & SLACK_MAX) ^ mask_of(p), room = size - sizeof canary;
+    if (slack > room || canary != canary_of(p, slack))
+        return SIZE_MAX;
+    return slack < SLACK_MAX ? slack : room - debug_extra() - pools[region_class(p)].size;
 }
 
 static void write_canary(char *p, size_t size, size_t n)
 {
     size_t slack = size - sizeof(uint64_t) - n;
-    if (slack > SLACK_MAX)
-        slack = SLACK_MAX;
-    uint64_t canary = canary_of(p, slack);
-    memset(p + size - sizeof canary - slack, FILL, slack);
+    uint64_t canary = canary_of(p, slack < SLACK_MAX ? slack : SLACK_MAX);
+    memset(p + n, FILL, slack);
     memcpy(p + size - sizeof canary, &canary, sizeof canary);
 }
 

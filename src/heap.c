@@ -29,10 +29,9 @@ static void free_deferred(void) // NOLINT(misc-no-recursion): deeper only for wh
 {
     if (likely(!reserve_has_deferred()) || thread_busy > 0)
         return;
-    for (void *p = reserve_take_deferred(), *next; p != NULL; p = next) {
-        next = *(void **)p;
+    struct deferred *list = reserve_take_deferred();
+    for (void *p; (p = reserve_next_deferred(&list)) != NULL;)
         heap_free_slow(p, "free");
-    }
 }
 
 /* ---- alloc ------------------------------------------------------------------------------------------ */

@@ -30,7 +30,7 @@ static struct chunk {
 static unsigned described; /* chunks; may be more than there are */
 static uint64_t heads[ORDER_MAX + 1];
 static size_t mapped;
-void *reserve_deferred;
+struct deferred *reserve_deferred;
 
 static size_t bytes_of(const struct chunk *c)
 {
@@ -185,18 +185,37 @@ size_t reserve_usable(const void *p)
     return (size_t)(c->base + ((block + 1) << c->order) - (const char *)p);
 }
 
+struct deferred {
+    struct deferred *next;
+    void *block;
+};
+
 void reserve_defer(void *p)
 {
-    void *before = READ_ONCE(reserve_deferred);
-    do
-        *(void **)p = before;
-    while (!__atomic_compare_exchange_n(&reserve_deferred, &before, p, true, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED));
+    struct deferred *note = reserve_alloc(sizeof *note, BLOCK_ALIGN);
+    if (note == NULL)
+        return;
+    note->block = p;
+    note->next = READ_ONCE(reserve_deferred);
+    while (!__atomic_compare_exchange_n(&reserve_deferred, &note->next, note, true, __ATOMIC_RELEASE,
+                                        __ATOMIC_RELAXED))
+        continue;
 }
 
-void *reserve_take_deferred(void)
+struct deferred *reserve_take_deferred(void)
 {
     return __atomic_exchange_n(&reserve_deferred, NULL, __ATOMIC_ACQUIRE);
+}
+
+void *reserve_next_deferred(struct deferred **list)
+{
+    struct deferred *note = *list;
+    if (note == NULL)
+        return NULL;
+    void *block = note->block;
+    *list = note->next;
+    reserve_free(note);
+    return block;
 }
 
 size_t reserve_bytes(void)

@@ -2,6 +2,7 @@
 #include "trace.h"
 
 #include "out.h"
+#include "reserve.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -47,13 +48,27 @@ void trace_forget(void)
     forgotten = true;
 }
 
+/*
+ * The first time in a thread libc allocates libunwind's thread-local variables, and ends a process that has no memory for
+ * them. accuse_caller sees to it that it is the reserve which is asked: has it such a block, it stays there, and goes there.
+ */
+static bool has_variables(void)
+{
+    enum { VARIABLES = 32 }; /* bytes, as libunwind 1.6 has 16 of them, and of alignment */
+    static __thread bool had;
+    void *room = had ? NULL : reserve_alloc(VARIABLES, BLOCK_ALIGN);
+    if (room != NULL)
+        had = reserve_free(room);
+    return had;
+}
+
 /* The first frames are ours, as many as it takes from the program's call to here. */
 struct trace trace_take(const void *caller)
 {
     enum { OURS_MAX = 12 };
     void *frames[OURS_MAX + TRACE_DEPTH];
     struct trace t = {.frame = {caller}};
-    if (backtrace_into == NULL || forgotten || unwinding)
+    if (backtrace_into == NULL || forgotten || unwinding || !has_variables())
         return t;
     int error = errno, first = 0, state;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE,

@@ -77,18 +77,21 @@ Test(reserve, no_memory_is_null)
     cr_assert_not_null(reserve_alloc(100, 16));
 }
 
-Test(reserve, deferred_blocks_are_a_chain)
+Test(reserve, deferred_blocks_are_a_chain_and_not_written_to)
 {
-    void *block[3][2];
+    char block[3] = {1, 2, 3};
     cr_assert_not(reserve_has_deferred());
     for (int i = 0; i < 3; i++)
-        reserve_defer(block[i]);
+        reserve_defer(&block[i]);
     cr_assert(reserve_has_deferred());
-    void **p = reserve_take_deferred();
-    for (int i = 2; i >= 0; i--, p = *p)
-        cr_assert_eq(p, block[i]);
-    cr_assert_null(p);
+    struct deferred *list = reserve_take_deferred();
     cr_assert_not(reserve_has_deferred());
+    for (int i = 2; i >= 0; i--) {
+        char *p = reserve_next_deferred(&list);
+        cr_assert_eq(p, &block[i]);
+        cr_assert_eq(*p, i + 1);
+    }
+    cr_assert_null(reserve_next_deferred(&list));
 }
 
 /* Each block has its taker's mark in it as long as it is his. */

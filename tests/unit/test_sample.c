@@ -2,10 +2,12 @@
 
 #include "guard.h"
 #include "heap.h"
+#include "thread.h"
 
 #include <criterion/criterion.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { RATE = 100, REQUESTS = 40000, EXPECTED = REQUESTS / RATE };
 
@@ -79,6 +81,29 @@ Test(sample, others_are_served_by_the_threads_cache)
     uint64_t before = sample_left;
     cr_expect_eq(heap_alloc(64), p);
     cr_expect_eq(sample_left, before - 1);
+}
+
+/* As in a signal handler that strikes its thread on a slow path. */
+Test(sample, a_handler_may_resize_and_free_them)
+{
+    options.guard_sample = 1;
+    for (size_t n = 1; n < 5000; n = n * 2 + 1) {
+        sample_left = 1;
+        char *p = heap_alloc(n), *q = heap_alloc(n);
+        cr_assert(region_class(p) == CLASS_GUARDED && region_class(q) == CLASS_GUARDED);
+        memset(p, 7, n);
+        thread_enter();
+        cr_expect_eq(heap_usable(p), n);
+        char *moved = heap_realloc(p, n + 100);
+        cr_expect(moved[0] == 7 && moved[n - 1] == 7);
+        heap_free(q, "free");
+        thread_leave();
+        heap_free(moved, "free");
+        cr_expect_eq(heap_usable(p), 0);
+        cr_expect_eq(guard_count(), 0, "%zu", n);
+        for (enum fault_kind kind = 0; kind < FAULT_KINDS; kind++)
+            cr_expect_eq(fault_count(kind), 0);
+    }
 }
 
 /* The first request of a thread is no likelier than others, nor is any other. */

@@ -213,6 +213,11 @@ for size in 40 3000; do
 done
 commits over-1 300000 TARN_GUARD_SAMPLE=1
 expect "big blocks are not sampled" eval 'lives && [ -z "$said" ]'
+for rate in 1 3 3 3 3 3 3 100; do # what a thread draws decides whether it would
+    status=0
+    env TARN_GUARD_SAMPLE=$rate LD_PRELOAD="$library" timeout 100 "$victims/starved" >"$scratch/out" 2>"$scratch/err" || status=$?
+    expect "a sample of one in $rate does no harm to threads that begin without memory" eval 'lives && [ ! -s "$scratch/err" ]'
+done
 found=0
 for _ in {1..20}; do
     commits uaf-write 40 TARN_GUARD_SAMPLE=3
