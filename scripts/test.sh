@@ -71,12 +71,13 @@ for configuration; do
     debug) leave_out='^(source|real)$' but_not='[.](crimes|gc|loaded|refused|settings|show|soak|uaf)$' ;;
     checked | hardened)
         # Not those whose scripts have settings of their own (crimes, debug, refused, settings, soak, uaf); what takes minutes
-        # (gc, gcc, selfbuild, threads); and what counts bytes to the last (limits, locks): here each block takes more.
+        # (gc, gcc, selfbuild, threads); and what counts bytes (family, limits, locks): here blocks take more, and those that
+        # wait in quarantine are in use.
         which='^(real|examples|victims)[.]'
-        but_not='[.](crimes|debug|gc|gcc|limits|locks|refused|selfbuild|settings|soak|threads|uaf'
+        but_not='[.](crimes|debug|family|gc|gcc|limits|locks|refused|selfbuild|settings|soak|threads|uaf'
         ;;&
     checked) settings=TARN_DEBUG=integrity,tag,poison but_not+='|idle)$' ;; # what notes take is not given back
-    hardened) settings=TARN_HARDEN=1 but_not+='|family)$' ;; # mallinfo: what is in quarantine is in use
+    hardened) settings=TARN_HARDEN=1 but_not+=')$' ;;
     esac
     begun=$SECONDS
     if ! folder=$(scripts/build.sh "$@"); then
