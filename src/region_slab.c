@@ -78,15 +78,18 @@ static void put_fence(struct slab *s)
         __atomic_fetch_sub(&fences, 1, __ATOMIC_RELAXED);
 }
 
-/* False: the kernel refused, and the page stays out of reach. */
-static bool take_fence(struct slab *s)
+/* A fence that the kernel won't open (at RLIMIT_DATA's end the page would be one too many) goes with all of the slab. */
+static void release_fenced(struct slab *s)
 {
-    if (!s->fenced)
-        return true;
-    s->fenced = !system_protect(fence_of(s), class_fence, true);
-    if (!s->fenced)
-        __atomic_fetch_sub(&fences, 1, __ATOMIC_RELAXED);
-    return !s->fenced;
+    s->fenced = false;
+    region_set_class(s->base, s->units, CLASS_NONE);
+    bool opened = system_protect(fence_of(s), class_fence, true);
+    if (!opened && !system_unmap(s->base, (size_t)s->units << UNIT_SHIFT))
+        return; /* lost: nobody can use the page */
+    __atomic_fetch_sub(&fences, 1, __ATOMIC_RELAXED);
+    if (!opened)
+        region_forget(s->base, s->units);
+    region_release_as(s->base, s->units, opened);
 }
 
 /* ---- slabs ------------------------------------------------------------------------------------------ */
@@ -146,8 +149,8 @@ void region_release_slab(struct slab *s)
     /* Not the class's: a slab on its way back may outlive its pool, whose place has another size by now; nor the slab's
        own, which may be trimmed. */
     free_bits(s, class_blocks(s->size, s->units));
-    if (take_fence(s))
-        region_release(s->base, s->units);
+    if (s->fenced)
+        release_fenced(s);
     else
-        region_set_class(s->base, s->units, CLASS_NONE); /* lost: nobody can use the page */
+        region_release(s->base, s->units);
 }

@@ -121,6 +121,7 @@ static unsigned give_row(struct slab *s, void *const *blocks, unsigned n)
         s->bits[i / 64] |= bits_in_word(i, first + row);
     if (first / 64 < s->word)
         s->word = (uint8_t)(first / 64);
+    s->thin = false;
     s->used -= (uint32_t)row;
     return (unsigned)row;
 }

@@ -38,10 +38,17 @@ static bool discard_runs(const struct slab *s, const uint64_t *held, size_t *byt
 
 static struct pool_hand hand;
 
+/* Is what free blocks hold looked at, and not for being zero? */
+static bool contents_matter(void)
+{
+    return (options.debug.words & (DEBUG_INTEGRITY | DEBUG_BACKUP)) != 0 ||
+           (options.harden & (HARDEN_CANARY | HARDEN_ZERO)) == HARDEN_CANARY;
+}
+
 size_t thin_pool(struct pool *p)
 {
     size_t bytes = 0;
-    bool gone = (options.debug.words & DEBUG_HOOKS) == 0 && READ_ONCE(p->limit) == 0;
+    bool gone = !contents_matter() && READ_ONCE(p->limit) == 0;
     for (unsigned left = READ_ONCE(p->slabs); gone && left > 0; left--) {
         if (!pool_withdraw(p, &hand))
             continue;

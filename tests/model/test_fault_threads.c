@@ -275,7 +275,11 @@ static void recover(void)
 
 static const struct refused_run threads = {script, recover};
 
+#ifdef __SANITIZE_THREAD__ /* half a second each */
+enum { RUNS = 12 };
+#else
 enum { RUNS = 40 };
+#endif
 
 /* RUNS children, from the first call of a run to its last; the threads take their calls in another order each time. */
 static void sweep(size_t count)

@@ -57,6 +57,7 @@ matches() { head -c 1000 "$2"; grep -q -- "$1" "$2"; }
 # processes, NAME.dump.PID.
 run_as() {
     local how=$1 name=$2 input=/dev/null; shift 2
+    [ "$how" = plain ] || set -- ${SETTINGS:-} "$@"
     [ ! -f "$name.in" ] || input=$name.in
     timeout -k 5 "${bound:-120}" "$victims/peak" "$name.$how.peak" env "$@" \
         <"$input" >"$name.$how.out" 2>"$name.$how.err"
@@ -66,7 +67,7 @@ plain() { run_as plain "$@"; }
 tarn() {
     local name=$1; shift
     rm -f "$name".dump.*
-    run_as tarn "$name" LD_PRELOAD="$library" ${SETTINGS:-} TARN_STATS_AT_EXIT=1 TARN_DUMP="$scratch/$name.dump.%p" "$@"
+    run_as tarn "$name" LD_PRELOAD="$library" TARN_STATS_AT_EXIT=1 TARN_DUMP="$scratch/$name.dump.%p" "$@"
 }
 
 # The most bytes that any of a command's processes had out of pools, as it exited or was asked.

@@ -523,12 +523,31 @@ Test(harden, a_fence_that_the_kernel_refuses_is_none)
     region_release_slab(s);
 }
 
+/* As where RLIMIT_DATA has no room for the page: all of the slab is unmapped, and can be had again. */
+Test(harden, a_fence_that_the_kernel_keeps_goes_with_its_slab)
+{
+    start_with(HARDEN_GUARD_PAGES);
+    struct slab *s = region_claim_slab(pool->id);
+    char *base = s->base;
+    *base = 1;
+    fake_refuse(0, 1);
+    region_release_slab(s);
+    fake_refuse_none();
+    cr_expect_eq(region_class(base), CLASS_NONE);
+    for (int i = 0; i < 100 && region_class(base) == CLASS_NONE; i++)
+        region_claim_slab(pool->id);
+    cr_expect_eq(region_class(base), pool->id);
+    cr_expect_eq(*base, 0);
+    base[UNIT - system_page() - 1] = 1;
+    region_check();
+}
+
 Test(harden, units_whose_fence_stays_are_not_used_again)
 {
     start_with(HARDEN_GUARD_PAGES);
     struct slab *s = region_claim_slab(pool->id);
     char *base = s->base;
-    fake_refuse(0, 1);
+    fake_refuse(0, 2); /* not unmapped either */
     region_release_slab(s);
     fake_refuse_none();
     cr_expect_eq(region_class(base), CLASS_NONE);

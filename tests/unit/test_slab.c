@@ -210,6 +210,17 @@ Test(slab, the_inside_of_a_block_is_refused)
     }
 }
 
+Test(slab, is_not_thin_once_blocks_came_back)
+{
+    enum slab_verdict verdict;
+    cr_assert_eq(slab_take(&slab, out, 128), 128);
+    for (unsigned n = 1; n <= 64; n *= 64) { /* one, and a row */
+        slab.thin = true;
+        cr_assert_eq(slab_give_run(&slab, out + n, n, &verdict), n);
+        cr_assert_not(slab.thin, "%u", n);
+    }
+}
+
 Test(slab, what_is_withdrawn_is_out_until_it_is_restored)
 {
     uint64_t held[SLAB_WORDS_MAX];

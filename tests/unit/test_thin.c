@@ -116,12 +116,19 @@ Test(thin, the_kernel_may_refuse)
     cr_assert_eq(thin_pool(pool), 0);
 }
 
-/* A pattern in a free block must still be there. */
-Test(thin, not_under_debug)
+/* A pattern in a free block must still be there, or a copy's like, or a canary; zero is what the kernel gives. */
+Test(thin, not_where_free_blocks_are_looked_at)
 {
     struct pool *pool = prepare(4096, 3);
     options.debug.words = DEBUG_INTEGRITY;
     cr_assert_eq(thin_pool(pool), 0);
+    options.debug.words = DEBUG_BACKUP;
+    cr_assert_eq(thin_pool(pool), 0);
+    options.debug.words = DEBUG_HARDEN;
+    options.harden = HARDEN_CANARY;
+    cr_assert_eq(thin_pool(pool), 0);
+    options.harden = HARDEN_ALL;
+    cr_assert_gt(thin_pool(pool), 0);
 }
 
 static struct pool *name_and_prepare(void **last)

@@ -37,7 +37,8 @@ quiet "no /proc" noproc "$confined" noproc
 
 for mode in "locked all" "locked onfault" little; do
     quiet "mlockall, $mode" "locked-$mode" "$confined" $mode || continue
-    expect "  resident at most twice what glibc has" at_most "$(awk '/^locked/ { print $2 }' "locked-$mode.tarn.out")" \
+    # a tag's notes are not given back, nor what is locked while it waits in quarantine
+    [ -n "${SETTINGS:-}" ] || expect "  resident at most twice what glibc has" at_most "$(awk '/^locked/ { print $2 }' "locked-$mode.tarn.out")" \
         $((2 * $(awk '/^locked/ { print $2 }' "locked-$mode.plain.out")))
 done
 
@@ -100,7 +101,7 @@ if [ -z "$group" ] || ! echo 64M 2>/dev/null >"$limit"; then
     echo "skipped: memory cgroup: none to be made in /sys/fs/cgroup"
 else
     quiet "a cgroup of 64 MB: work" cgroup-work sh -c "echo \$\$ >$group/cgroup.procs; exec $confined work"
-    quiet "a cgroup of 64 MB: 40 MB of one size after another" cgroup-rounds \
+    [ -n "${SETTINGS:-}" ] || quiet "a cgroup of 64 MB: 40 MB of one size after another" cgroup-rounds \
         sh -c "echo \$\$ >$group/cgroup.procs; exec $confined rounds"
 fi
 

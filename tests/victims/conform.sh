@@ -12,10 +12,10 @@ case_by_case() {
     expect "$name holds without tarn" eval 'cat $name.plain.err; [ "$(cat $name.plain.status)" -eq 0 ]'
     run_as tarn "$name" LD_PRELOAD="$library" "$victims/$name"
     expect "$name holds with tarn" eval 'cat $name.tarn.err; [ "$(cat $name.tarn.status)" -eq 0 ]'
-    for setting in TARN_HARDEN=1 TARN_GUARD_SAMPLE=20; do
-        run_as "$setting" "$name" $setting LD_PRELOAD="$library" "$victims/$name"
-        expect "$name holds under $setting" eval 'cat $name.$setting.err; [ "$(cat $name.$setting.status)" -eq 0 ]'
-    done
+    if [ -z "${SETTINGS:-}" ]; then # under which it has been run before
+        run_as sampled "$name" TARN_GUARD_SAMPLE=20 LD_PRELOAD="$library" "$victims/$name"
+        expect "$name holds under TARN_GUARD_SAMPLE=20" eval 'cat $name.sampled.err; [ "$(cat $name.sampled.status)" -eq 0 ]'
+    fi
     grep -v '^ok' "$name.plain.out" | sed "s/^/$name, plain: /"
     sed "s/^/$name: /" "$name.tarn.out"
     expect "$name: the same cases" same_text "$(wc -l <"$name.plain.out")" "$(wc -l <"$name.tarn.out")"

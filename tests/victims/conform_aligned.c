@@ -66,7 +66,8 @@ static void nothing_aligned_is_a_block(void)
 
 static void gigabyte_alignments(void)
 {
-    for (size_t align = 1 << 22; align <= (size_t)1 << 30; align *= 2) {
+    size_t most = getenv("TARN_DEBUG") == NULL ? 1 << 30 : 1 << 24; /* poison touches all of a block */
+    for (size_t align = 1 << 22; align <= most; align *= 2) {
         char *p = memalign(align, 100), *q = aligned_alloc(align, align);
         expect(p != NULL && q != NULL && ALIGNED(p, align) && ALIGNED(q, align));
         if (p == NULL || q == NULL)

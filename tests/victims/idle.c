@@ -18,7 +18,7 @@ enum {
     BLOCK = 200,
     BLOCKS = 300000,
     LOADED = BLOCK * BLOCKS,
-    LEFT = 8 * 1024 * 1024,
+    LEFT = 12 * 1024 * 1024, /* each of 1200 blocks in quarantine keeps a page */
     WAIT = 200,
     STEP = 50000 /* us */
 };

@@ -11,7 +11,7 @@ bare() {
 preloaded() {
     local settings=()
     while [[ $1 == *=* ]]; do settings+=("$1"); shift; done
-    { timeout -k 5 "${bound:-60}" env ${SETTINGS:-} "${settings[@]}" LD_PRELOAD="$library" "$victims/$1" "${@:2}" >out 2>err
+    { timeout -k 5 "${bound:-60}" env ${SETTINGS:-} env "${settings[@]}" LD_PRELOAD="$library" "$victims/$1" "${@:2}" >out 2>err
     } 2>shell
     status=$?
 }

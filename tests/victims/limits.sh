@@ -66,6 +66,7 @@ for size in 48 600 5000 30000 100000 1000000; do
     expect "  and never above it" at_most "$(awk '/^peak/ { print $2 }' victim.tarn.out)" $((64 * M + 4 * M))
 done
 victim "RLIMIT_DATA: the same" prlimit --data=$((32 * M)) "$victims/limits" exhaust 600
+victim "  and hardened, whose fences count once they are opened" TARN_HARDEN=1 prlimit --data=$((32 * M)) "$victims/limits" exhaust 600
 victim "RLIMIT_AS: every call of the family refuses, and the old block stays" $(as 256) refuse
 victim "TARN_LIMIT: the same" TARN_LIMIT=64M "$victims/limits" refuse
 

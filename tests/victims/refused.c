@@ -52,12 +52,14 @@ static void check_block(const struct block *b, const unsigned char *at, size_t s
             abort(); /* spoilt: nothing else matters */
 }
 
+/* Writes what check_block reads: whole blocks would be page faults, and three times the time. */
 static void set(struct block *b, void *p, size_t size, unsigned fill)
 {
     if (p == NULL)
         return;
     *b = (struct block){p, size, (unsigned char)fill};
-    memset(p, (int)fill, size);
+    for (size_t k = 0; k < size; k += 1 + k / 63)
+        b->at[k] = b->fill;
 }
 
 static void take(struct block *b, size_t size, unsigned way)
