@@ -367,7 +367,7 @@ void pool_collect(struct pool *p, uint64_t keep, struct pool_news *news)
 
 /* Filed last, a slab comes up again when all the others have: who calls as often as there are slabs has seen each. With a
    limit, somebody might be refused who asks meanwhile. */
-bool pool_withdraw(struct pool *p, struct pool_hand *hand)
+COLD bool pool_withdraw(struct pool *p, struct pool_hand *hand)
 {
     lock_acquire(&p->lock);
     bool worth = false;
@@ -388,7 +388,7 @@ bool pool_withdraw(struct pool *p, struct pool_hand *hand)
     return worth;
 }
 
-void pool_restore(struct pool *p, struct pool_hand *hand, bool again)
+COLD void pool_restore(struct pool *p, struct pool_hand *hand, bool again)
 {
     struct slab *s = hand->slab;
     lock_acquire(&p->lock);

@@ -175,7 +175,7 @@ unsigned slab_give_run(struct slab *s, void *const *blocks, unsigned n, enum sla
     return good;
 }
 
-unsigned slab_withdraw(struct slab *s, uint64_t held[SLAB_WORDS_MAX])
+COLD unsigned slab_withdraw(struct slab *s, uint64_t held[SLAB_WORDS_MAX])
 {
     unsigned count = s->blocks - s->used;
     for (size_t w = 0; w < slab_words(s->blocks); w++) {
@@ -186,7 +186,7 @@ unsigned slab_withdraw(struct slab *s, uint64_t held[SLAB_WORDS_MAX])
     return count;
 }
 
-unsigned slab_restore(struct slab *s, const uint64_t held[SLAB_WORDS_MAX])
+COLD unsigned slab_restore(struct slab *s, const uint64_t held[SLAB_WORDS_MAX])
 {
     unsigned count = 0;
     for (size_t w = slab_words(s->blocks); w-- > 0;) {

@@ -334,7 +334,8 @@ static void release(struct cache *cache, bool emptied)
     lock_release(&registry.lock);
 }
 
-void thread_drain_others(enum thread_drain what, struct pool_news *news, void (*tell)(struct pool_news *))
+COLD void thread_drain_others(enum thread_drain what, struct pool_news *news,
+                              void (*tell)(struct pool_news *))
 {
     struct cache *cache = __atomic_load_n(&registry.made, __ATOMIC_ACQUIRE);
     for (; cache != NULL && restart_possible(); cache = cache->made) {
@@ -436,7 +437,7 @@ void thread_reset_lock(void)
     lock_init(&registry.lock, LOCK_THREADS, 0);
 }
 
-void thread_adopt_orphans(struct pool_news *news)
+COLD void thread_adopt_orphans(struct pool_news *news)
 {
     for (struct cache *cache = registry.made; cache != NULL; cache = cache->made) {
         cache->seized = false;
