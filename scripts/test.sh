@@ -71,10 +71,10 @@ for configuration; do
     debug) leave_out='^(source|real)$' but_not='[.](crimes|gc|loaded|refused|settings|show|soak|uaf)$' ;;
     checked | hardened)
         # Not those whose scripts have settings of their own (crimes, debug, refused, settings, soak, uaf); what takes minutes
-        # (gc, gcc, selfbuild, threads); and what counts bytes (family, limits, locks): here blocks take more, and those that
+        # (gc, gcc, selfbuild, storm, threads); and what counts bytes (family, limits, locks): here blocks take more, and those that
         # wait in quarantine are in use.
         which='^(real|examples|victims)[.]'
-        but_not='[.](crimes|debug|family|gc|gcc|limits|locks|refused|selfbuild|settings|soak|threads|uaf'
+        but_not='[.](crimes|debug|family|gc|gcc|limits|locks|refused|selfbuild|settings|soak|storm|threads|uaf'
         ;;&
     checked) settings=TARN_DEBUG=integrity,tag,poison but_not+='|idle)$' ;; # what notes take is not given back
     hardened) settings=TARN_HARDEN=1 but_not+=')$' ;;

@@ -28,8 +28,10 @@ static void end_thread(void *cache)
 {
     struct pool_news news;
     pool_news_init(&news);
+    thread_enter(); /* or a signal handler that strikes in the slabs' release waits for our own lock */
     thread_end(cache, &news);
     gc_news(&news);
+    thread_leave();
     if (thread_count() == 0 && last_thread != NULL)
         last_thread();
 }
