@@ -130,7 +130,7 @@ static size_t collect(bool waiting_too)
     EACH_CLASS (c)
         bytes += thin_pool(&pools[c]);
     WRITE_ONCE(gc.loose, loose_bytes());
-    if (region.room != SIZE_MAX)
+    if (READ_ONCE(region.room) != SIZE_MAX)
         region_shrink();
     return bytes;
 }

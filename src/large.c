@@ -168,7 +168,7 @@ static void wake(void)
 /* jemalloc's start takes 11 KB of stack, where a thread may have 16 of which its own variables are a part. */
 static COLD bool start(void)
 {
-    if (region.room < room_for_books)
+    if (READ_ONCE(region.room) < room_for_books)
         return false;
     pthread_mutex_lock(&start_mutex);
     if (!started)
@@ -359,7 +359,7 @@ static size_t resize_in_place(void *p, size_t before, size_t bytes)
 static bool carry_and_free(void *to, void *from, size_t bytes)
 {
     enum system_move_result result = SYSTEM_STAYED;
-    if (bytes >= MOVE_MIN && region.room == SIZE_MAX)
+    if (bytes >= MOVE_MIN && READ_ONCE(region.room) == SIZE_MAX)
         result = system_move(to, from, bytes);
     if (result == SYSTEM_TORN) {
         region_forget(to, bytes >> UNIT_SHIFT);
@@ -385,7 +385,7 @@ static bool carry_and_free(void *to, void *from, size_t bytes)
 static size_t align_to_grow(size_t bytes)
 {
     size_t align = 1;
-    while (region.room == SIZE_MAX && align < bytes + bytes / 4 && align < GROW_MAX)
+    while (READ_ONCE(region.room) == SIZE_MAX && align < bytes + bytes / 4 && align < GROW_MAX)
         align *= 2;
     return align;
 }

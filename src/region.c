@@ -370,7 +370,8 @@ static bool place_window(uintptr_t random)
 static size_t window_bytes(void)
 {
     const size_t least = (size_t)1 << 30, most = (size_t)1 << 44;
-    size_t limit = region.room = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
+    size_t limit = system_limit(), want = system_memory() * WINDOW_PER_MEMORY, bytes = least;
+    WRITE_ONCE(region.room, limit); /* again, where the first start was refused: others read it meanwhile */
     while (bytes < want && bytes < most && bytes / LIMIT_RAISE < limit)
         bytes *= 2;
     return bytes;
