@@ -31,7 +31,8 @@ if quiet "seccomp: calls for memory and waiting alone, the others are ENOSYS" se
         expect "  and tarn tries no other (TARN_HELPER=$helper)" \
             eval 'cat trapped.tarn.err; [ "$(cat trapped.tarn.status)" -eq 0 ]'
     done
-    quiet "  and makes no thread where the program may not" alone "$confined" alone
+    # guard pages are made by mprotect
+    [ -n "${SETTINGS:-}" ] || quiet "  and makes no thread where the program may not" alone "$confined" alone
 fi
 quiet "no /proc" noproc "$confined" noproc
 
