@@ -25,7 +25,7 @@
 #define ALSO_KNOWN_AS(target, name) EXPORT __typeof__(target) name ALIAS_OF(target)
 
 /* Remembers the program's place that called, for TARN_DEBUG=caller: in an exported function, or in the helper in which it
-   ends by a jump (an unoptimised build calls the helper, and remembers malloc). */
+   ends by a jump (an unoptimised build calls those helpers that C reaches, and remembers itself). */
 INLINE void family_called(void)
 {
     debug_caller = __builtin_return_address(0);

@@ -19,7 +19,6 @@ void free_aligned_sized(void *p, size_t align, size_t n);
 
 COLD static void *malloc_missed(size_t n)
 {
-    family_called();
     int before = errno;
     return family_answer(heap_alloc_slow(n), before);
 }
@@ -28,7 +27,10 @@ COLD static void *malloc_missed(size_t n)
 NOINLINE void *malloc_counted(size_t n)
 {
     void *p;
-    return heap_pop_counted(n, &p) ? p : malloc_missed(n);
+    if (heap_pop_counted(n, &p))
+        return p;
+    family_called();
+    return malloc_missed(n);
 }
 
 COLD void free_missed(void *p)
@@ -67,7 +69,6 @@ ALSO_KNOWN_AS(free, cfree);
 
 COLD static void *calloc_missed(size_t n)
 {
-    family_called();
     int before = errno;
     return family_answer(heap_alloc_zeroed(n), before);
 }
@@ -75,7 +76,10 @@ COLD static void *calloc_missed(size_t n)
 NOINLINE static void *calloc_counted(size_t n)
 {
     void *p;
-    return heap_pop_counted(n, &p) ? memset(p, 0, n) : calloc_missed(n);
+    if (heap_pop_counted(n, &p))
+        return memset(p, 0, n);
+    family_called();
+    return calloc_missed(n);
 }
 
 EXPORT void *calloc(size_t count, size_t size)

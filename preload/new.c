@@ -69,7 +69,6 @@ COLD static void call_new_handler(size_t n)
 
 COLD static void *new_missed(size_t n)
 {
-    family_called();
     for (int before = errno;;) {
         void *p = family_answer(heap_alloc(n), before);
         if (p != NULL)
@@ -81,7 +80,10 @@ COLD static void *new_missed(size_t n)
 NOINLINE void *new_counted(size_t n)
 {
     void *p;
-    return heap_pop_counted(n, &p) ? p : new_missed(n);
+    if (heap_pop_counted(n, &p))
+        return p;
+    family_called();
+    return new_missed(n);
 }
 
 #ifndef HIT_IN_ASSEMBLER

@@ -9,15 +9,10 @@ victim() {
     block=$(sed -n 's/^block //p' out)
 }
 
-# by WHAT FUNCTION: the line that names a caller. An unoptimised tarn takes itself for it (preload/family.h).
+# by WHAT FUNCTION: the line that names a caller. An unoptimised tarn takes itself for a named pool's (preload/family.h).
 unoptimised() { [[ $library = *-debug* ]]; }
-by() {
-    if unoptimised; then
-        echo "  $1 by [a-z_]+\\+0x[0-9a-f]+ \\(.*/libtarn\\.so\\)"
-    else
-        echo "  $1 by $2\\+0x[0-9a-f]+ \\(.*/debug\\)"
-    fi
-}
+by() { echo "  $1 by $2\\+0x[0-9a-f]+ \\(.*/debug\\)"; }
+by_named() { if unoptimised; then echo "  $1 by [a-z_]+\\+0x[0-9a-f]+ \\(.*/libtarn\\.so\\)"; else by "$@"; fi; }
 allocated=$(by allocated allocate)
 freed=$(by freed release)
 
@@ -79,10 +74,10 @@ TARN_CACHE=0 misses none twice-among-many
 
 finds caller wrong-pool \
     'tarn: tarn_pool_free\(BLOCK\): block of pool "one" \(48 bytes\) was given to pool "two"; ignored' \
-    "$(by allocated wrong_pool)"
+    "$(by_named allocated wrong_pool)"
 finds tag,caller named-overrun \
     'tarn: tarn_pool_free\(BLOCK\): block of pool "session" \(40 bytes\) was written at offset 40, behind its end; going on' \
-    "$(by allocated named_overrun)"
+    "$(by_named allocated named_overrun)"
 
 # ---- things to see
 seen poison poison 'byte 50'
