@@ -39,10 +39,14 @@ EXPORT int prctl(int option, ...)
 
 EXPORT int mlockall(int flags)
 {
+    bool before = system_fills();
     if ((flags & MCL_ONFAULT) == 0) {
         region_thin();
         large_rest();
-        system_expect_fill();
+        system_expect_fill(true);
     }
-    return (int)syscall(SYS_mlockall, flags);
+    int result = (int)syscall(SYS_mlockall, flags);
+    if (result != 0) /* who may not goes on as if nothing had been said, as a rule */
+        system_expect_fill(before);
+    return result;
 }

@@ -13,9 +13,10 @@
  * Who was at work: each entry puts the same three addresses in the same three registers, in an order of its own. Argument
  * and index stay where they are until the end.
  *
- * A jump that is taken costs a third of a nanosecond: malloc's entry leads straight to the sequence and free's part straight
- * to the commit (seq-64-1k 7.3 -> 6.5 ns a pair, pair-64 6.5 -> 5.9; with a store each they took 6.0 and 5.6). That free should have neither
- * jump, and be known by not having malloc's registers, which malloc would clear on its way out, was no quicker.
+ * A jump that is taken costs a third of a nanosecond: malloc's entry leads straight to the sequence and free's part
+ * straight to the commit (seq-64-1k 7.3 -> 6.5 ns a pair, pair-64 6.5 -> 5.9; with a store each they took 6.0 and 5.6). That
+ * free should have neither jump, and be known by not having malloc's registers, which malloc would clear on its way out, was
+ * no quicker.
  */
 #include "hit.h"
 

@@ -216,7 +216,6 @@ void *heap_alloc_zeroed(size_t n)
 void *heap_alloc_aligned(size_t align, size_t n)
 {
     heap_start();
-    align = align < BLOCK_ALIGN ? BLOCK_ALIGN : align;
     struct pool *pool = pool_for(n, align);
     if (pool == NULL)
         return large_get(NULL, n, align, false);

@@ -68,9 +68,9 @@ bool system_discard(void *at, size_t bytes)
 
 static bool fills;
 
-void system_expect_fill(void)
+void system_expect_fill(bool fill)
 {
-    WRITE_ONCE(fills, true);
+    WRITE_ONCE(fills, fill);
 }
 
 bool system_fills(void)

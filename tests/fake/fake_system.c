@@ -159,9 +159,9 @@ bool system_discard(void *at, size_t bytes)
     return !refuses() && madvise(at, bytes, MADV_DONTNEED) == 0;
 }
 
-void system_expect_fill(void)
+void system_expect_fill(bool fill)
 {
-    WRITE_ONCE(fake.fills, true);
+    WRITE_ONCE(fake.fills, fill);
 }
 
 bool system_fills(void)
