@@ -85,14 +85,14 @@ for configuration; do
         failed=$((failed + 1))
         continue
     fi
-    report=$folder/report.xml
+    report=$folder/report-$configuration.xml said=$folder/report-$configuration.txt
     rm -f "$report"
     env --default-signal SETTINGS="$settings" ctest --test-dir "$folder" -j "$(nproc)" -LE "$leave_out" \
         -R "$which" -E "$but_not" --no-tests=error \
         --output-junit "$report" --test-output-size-passed 4000000 --test-output-size-failed 4000000 \
-        --output-on-failure --progress >"$folder/report.txt" 2>&1 </dev/null || true
+        --output-on-failure --progress >"$said" 2>&1 </dev/null || true
     if [ ! -s "$report" ]; then
-        tail -n 5 "$folder/report.txt"
+        tail -n 5 "$said"
         failed=$((failed + 1))
         continue
     fi
@@ -100,7 +100,7 @@ for configuration; do
     read -r p f s <<<"${lines##*$'\n'}"
     printf '%-8s %4d passed, %d failed, %d skipped (%d s)\n' "$configuration" "$p" "$f" "$s" $((SECONDS - begun))
     [ "$lines" = "${lines%$'\n'*}" ] || echo "${lines%$'\n'*}"
-    [ "$f" = 0 ] || echo "    see $folder/report.txt"
+    [ "$f" = 0 ] || echo "    see $said"
     passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
 

@@ -203,24 +203,31 @@ bool harden_take_back(const struct pool *pool, const struct slab *slab, void *p,
 
 /* ---- fences ----------------------------------------------------------------------------------------- */
 
-/* Nearer to the end of the slab's last block, or to the start of the first one behind it? */
+/* The block that is nearest to `at` in a slab's fence: the last one in front, or the first one behind. NULL: no fence is
+   there. What lies below the window is as good as one. */
+static const char *blame(const char *at)
+{
+    const char *window = (const char *)region.base;
+    bool below = at < window && at >= window - class_fence;
+    if (class_fence == 0 || !class_is_pool(region_class(below ? window : at)))
+        return NULL;
+    if (below)
+        return window;
+    const struct slab *slab = region_slab(at);
+    const char *end = slab->base + ((size_t)slab->units << UNIT_SHIFT);
+    const char *last = slab->base + (size_t)(class_blocks(slab->size, slab->units) - 1) * slab->size;
+    if (!slab->fenced || at < end - class_fence)
+        return NULL;
+    bool behind = at - (last + slab->size) > end - at && class_is_pool(region_class(end));
+    return behind ? end : last;
+}
+
 bool harden_explain(const void *address, struct fault *fault)
 {
-    const char *at = address;
-    unsigned class = region_class(at);
-    if (class_fence == 0 || !class_is_pool(class))
+    const char *at = address, *block = blame(at);
+    if (block == NULL)
         return false;
-    const struct slab *slab = region_slab(at);
-    const char *end = slab->base + ((size_t)slab->units << UNIT_SHIFT), *block = NULL;
-    if (!slab->fenced || at < end - class_fence)
-        return false;
-    unsigned next = region_class(end);
-    block = slab->base + (size_t)(class_blocks(slab->size, slab->units) - 1) * slab->size;
-    if (at - (block + slab->size) > end - at && class_is_pool(next)) {
-        class = next;
-        block = end;
-        slab = region_slab(end);
-    }
+    unsigned class = region_class(block);
     *fault = (struct fault){
         .kind = FAULT_TOUCHED,
         .pointer = at,
@@ -229,7 +236,7 @@ bool harden_explain(const void *address, struct fault *fault)
         .expected = block,
         .offset = at - block,
     };
-    const uint8_t *state = harden_on(HARDEN_STATES) ? slab_state(slab, block) : NULL;
+    const uint8_t *state = state_of(region_slab(block), block);
     fault->live = state == NULL || READ_ONCE(*state) == SLAB_LIVE;
     debug_callers(block, &fault->allocated.frame[0], &fault->freed.frame[0]);
     return true;

@@ -508,6 +508,18 @@ Test(harden, an_underrun_is_told_of_the_block_behind)
     cr_expect_eq(f.offset, -3);
 }
 
+Test(harden, so_is_one_below_the_window)
+{
+    start_with(HARDEN_GUARD_PAGES);
+    char *window = (char *)region.base;
+    struct fault f;
+    cr_assert_eq(region_class(window), pool->id);
+    cr_assert(harden_explain(window - 3, &f));
+    cr_expect_eq(f.expected, window);
+    cr_expect_eq(f.offset, -3);
+    cr_expect_not(harden_explain(window - system_page() - 1, &f));
+}
+
 Test(harden, a_fence_that_the_kernel_refuses_is_none)
 {
     start_with(HARDEN_GUARD_PAGES);

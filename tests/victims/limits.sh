@@ -75,7 +75,7 @@ loaded=0 poor=0 ill=
 for ((limit = 4 * M; limit < 12 * M && loaded < 40; limit += M / 16)); do
     LD_PRELOAD=$library timeout 60 prlimit --as=$limit:$((4096 * M)) "$victims/limits" raise >raise.out 2>raise.err
     status=$?
-    ! grep -q 'preloaded\|shared libraries' raise.err || continue
+    ! grep -q 'preloaded\|shared libraries\|allocate TLS' raise.err || continue
     loaded=$((loaded + 1))
     case $status in
     0) ;;
