@@ -28,10 +28,16 @@ enum {
     AFTER_LIBC = 10
 };
 
-enum state { ABSENT, FOR_A_WHILE, FOR_GOOD };
+enum state { ABSENT, FOR_A_WHILE, FOR_GOOD, DISMISSED };
+
+/* Not a struct lock: a thread is made, and waited for, with it held. Who may be the helper, or in a signal handler, only
+   tries. */
+static pthread_mutex_t turn = PTHREAD_MUTEX_INITIALIZER;
+
+static __thread bool is_helper;
 
 static struct {
-    enum state state;
+    enum state state; /* written under `turn` */
     pthread_t thread;
     pid_t process;
     uint64_t not_before; /* ms */
@@ -50,28 +56,38 @@ static create *real_create(void)
     return real;
 }
 
-static bool move_state(enum state from, enum state to)
+static enum state state(void)
 {
-    return __atomic_compare_exchange_n(&helper.state, &from, to, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&helper.state, __ATOMIC_ACQUIRE);
 }
 
-/* To go? It is advertised first: once the state says ABSENT, another may have been made. */
+static void set_state(enum state to)
+{
+    __atomic_store_n(&helper.state, to, __ATOMIC_RELEASE);
+}
+
+/* To go? Who dismissed it has the turn, and waits for it. It is advertised first: once the state says ABSENT, another may
+   have been made. */
 static bool leaves(void)
 {
-    if (__atomic_load_n(&helper.state, __ATOMIC_ACQUIRE) == ABSENT) /* dismissed, and waited for */
-        return true;
+    if (pthread_mutex_trylock(&turn) != 0)
+        return state() == DISMISSED;
+    bool goes = state() == FOR_A_WHILE;
     gc_advertise();
-    if (!move_state(FOR_A_WHILE, ABSENT))
-        return false;
-    pthread_detach(pthread_self());
-    return true;
+    if (goes) {
+        pthread_detach(pthread_self());
+        set_state(ABSENT);
+    }
+    pthread_mutex_unlock(&turn);
+    return goes;
 }
 
 /* Without a name: to take one is a system call that a program's seccomp filter may end it for. */
 static void *tend(void *unused)
 {
+    is_helper = true;
     do
-        while (READ_ONCE(helper.state) == FOR_GOOD ? gc_tend(GC_FOREVER, 0) : gc_tend(PATIENCE, ENOUGH))
+        while (state() == FOR_GOOD ? gc_tend(GC_FOREVER, 0) : gc_tend(PATIENCE, ENOUGH))
             continue;
     while (!leaves());
     return unused;
@@ -97,25 +113,31 @@ static bool make_helper(create *real)
     return made;
 }
 
-/* Makes what the state promises; not made, it promises nothing. */
-static bool appoint(enum state state)
+/* With the turn. The state comes first: it says how the helper is to begin. */
+static void appoint(enum state as)
 {
     create *real = real_create();
+    set_state(as);
     if (real != NULL && make_helper(real))
-        return true;
+        return;
+    set_state(ABSENT);
     WRITE_ONCE(helper.not_before, system_now() + AFTER_REFUSAL);
-    move_state(state, ABSENT);
-    return false;
 }
 
 /* The process is to end with its last thread, not to wait for ours; and not in ours, whose stack is small for what exit
    calls. */
 static void dismiss(void)
 {
-    if (__atomic_exchange_n(&helper.state, ABSENT, __ATOMIC_ACQ_REL) == ABSENT)
+    if (is_helper || state() == ABSENT)
         return;
-    gc_dismiss();
-    pthread_join(helper.thread, NULL);
+    pthread_mutex_lock(&turn);
+    if (state() != ABSENT) {
+        set_state(DISMISSED);
+        gc_dismiss();
+        pthread_join(helper.thread, NULL);
+        set_state(ABSENT);
+    }
+    pthread_mutex_unlock(&turn);
 }
 
 static void advertise(void)
@@ -137,6 +159,7 @@ void helper_forget(void)
     helper.not_before = system_now() + AFTER_FORK;
     helper.state = ABSENT;
     helper.creating = 0;
+    turn = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     advertise();
 }
 
@@ -164,15 +187,28 @@ void helper_hire(void)
 {
     uint64_t now = system_now();
     if (READ_ONCE(helper.unwelcome) || READ_ONCE(helper.creating) > 0 || thread_busy > 0 ||
-        now < READ_ONCE(helper.not_before) || READ_ONCE(helper.state) != ABSENT)
+        now < READ_ONCE(helper.not_before) || state() != ABSENT)
         return;
     WRITE_ONCE(helper.not_before, now + AFTER_LIBC);
-    if (getpid() == helper.process && !blocks_signals() && !called_by_libc() &&
-        move_state(ABSENT, FOR_A_WHILE))
+    if (getpid() != helper.process || blocks_signals() || called_by_libc() ||
+        pthread_mutex_trylock(&turn) != 0)
+        return;
+    if (state() == ABSENT)
         appoint(FOR_A_WHILE);
+    pthread_mutex_unlock(&turn);
 }
 
-/* In a program with threads it stays, so as not to be made time and again. */
+/* In a program with threads it stays, so as not to be made time and again. Refused: with the next thread then. */
+static COLD void hire_for_good(void)
+{
+    pthread_mutex_lock(&turn);
+    if (state() == FOR_A_WHILE)
+        set_state(FOR_GOOD);
+    else if (state() == ABSENT)
+        appoint(FOR_GOOD);
+    pthread_mutex_unlock(&turn);
+}
+
 EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *restrict attr,
                           void *(*run)(void *), void *restrict argument)
 {
@@ -181,9 +217,8 @@ EXPORT int pthread_create(pthread_t *restrict thread, const pthread_attr_t *rest
     int result = real == NULL ? EAGAIN : real(thread, attr, run, argument);
     __atomic_fetch_sub(&helper.creating, 1, __ATOMIC_RELAXED);
     int before = errno;
-    if (result == 0 && options.helper != HELPER_NONE && READ_ONCE(helper.state) != FOR_GOOD &&
-        __atomic_exchange_n(&helper.state, FOR_GOOD, __ATOMIC_ACQ_REL) == ABSENT)
-        appoint(FOR_GOOD); /* refused: with the next thread then */
+    if (result == 0 && options.helper != HELPER_NONE && state() != FOR_GOOD)
+        hire_for_good();
     errno = before;
     return result;
 }

@@ -5,7 +5,7 @@
  * Promises:   a program with threads has it for as long as it has them, a program with one only while there is much to
  *             give back, and a second longer; it takes no signal, and holds nothing that a fork's child would miss; the
  *             process ends with its last own thread.
- * Guarded by: an atomic state.
+ * Guarded by: a mutex; who only looks, and the helper itself, wait for nobody.
  * Never:      is made where the loader or libpthread may hold a lock: not before the program starts, not in a call of
  *             libc's, not in a handler that struck pthread_create; nor in a child of vfork, whose memory is the parent's.
  */

@@ -1,6 +1,6 @@
 #!/bin/bash
 # storm.sh [SECONDS]: SIGQUIT a thousand times a second for so long (3), while 8 threads allocate: nothing is lost, nothing
-# hangs, and it goes on.
+# hangs, and it goes on; and threads that come and go with it, and with tarn's own.
 . "$(dirname "$0")/../real/lib.sh"
 seconds=${1:-3}
 
@@ -32,5 +32,11 @@ ulimit -S -f 64 # KiB
 seconds=1 quits "SIGQUIT 1000 times, the dumps to a file that may not grow" storm
 expect "  which holds what it may" same_text "$(stat -c %s storm)" 65536
 ulimit -S -f unlimited
+
+bound=30
+plain relay --ignore-signal=QUIT "$victims/relay"
+expect "threads whose end is our helper's, without tarn" same_text "$(cat relay.plain.status) $(tail -n 1 relay.plain.out)" "0 done"
+run_as tarn relay LD_PRELOAD="$library" TARN_DUMP=/dev/null "$victims/relay" 600
+expect "threads whose end is our helper's, while others make threads" same_text "$(cat relay.tarn.status) $(tail -n 1 relay.tarn.out)" "0 done"
 
 exit $failed
