@@ -75,9 +75,9 @@ Test(sample, big_blocks_are_not)
 
 Test(sample, others_are_served_by_the_threads_cache)
 {
+    sample_left = RATE;
     void *p = heap_alloc(64);
     heap_free(p, "free");
-    sample_left = RATE;
     uint64_t before = sample_left;
     cr_expect_eq(heap_alloc(64), p);
     cr_expect_eq(sample_left, before - 1);
