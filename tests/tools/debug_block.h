@@ -1,5 +1,5 @@
 /*
- * debug_block: a block of a pool called "session", which goes out and comes back under TARN_DEBUG's words.
+ * debug_block: a session's block, which goes out and comes back under TARN_DEBUG's words.
  */
 #ifndef TARN_TESTS_DEBUG_BLOCK_H
 #define TARN_TESTS_DEBUG_BLOCK_H
@@ -7,27 +7,10 @@
 #include "debug.h"
 #include "lines.h"
 #include "options.h"
-#include "region.h"
+#include "session.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
-#include <string.h>
-
-enum { SIZE = 64 };
-static struct pool *pool;
-static char *block;
-
-/* A block that comes out of a slab for the first time. */
-static inline char *new_block(struct pool *of)
-{
-    char *p = pool_take_one(of);
-    if (p == NULL) {
-        cr_assert_eq(pool_grow(of), POOL_GREW);
-        p = pool_take_one(of);
-    }
-    cr_assert_not_null(p);
-    return p;
-}
 
 static inline void start(void)
 {
@@ -36,9 +19,7 @@ static inline void start(void)
     sizeclass_start(NULL, 0, 32768);
     pool_start();
     cr_assert(region_start());
-    pool = &pools[class_of(SIZE)];
-    strcpy(pool->name, "session");
-    block = new_block(pool);
+    start_session();
 }
 
 /* A report's line about the block: CALL(BLOCK) or BLOCK, and `what`. */
