@@ -23,7 +23,7 @@ scripts/bootstrap.sh test
 passed=0 failed=0 skipped=0
 
 # Out of ctest's report, which has an element for each test with its output: a line for all that did not pass, with
-# what the test said of it, and then the three numbers.
+# what the test said of it, the last that a failed one said besides, and then the three numbers.
 count()
 {
     awk '
@@ -32,24 +32,27 @@ count()
         if (status == "fail" && f == 0) f = 1
         if (f && !named) print "    failed:  " name
         if (s && !named) print "    skipped: " name ": " first
+        for (i = (n > 20 ? n - 19 : 1); f && i <= n; i++) print "      | " said[i]
         passed += p; failed += f; skipped += s
     }
     /<testcase / {
         match($0, / name="[^"]*"/); name = substr($0, RSTART + 7, RLENGTH - 8)
         match($0, / status="[^"]*"/); status = substr($0, RSTART + 9, RLENGTH - 10)
-        p = f = s = told = named = 0; first = ""
+        p = f = s = told = named = n = 0; first = ""
     }
     sub(/^.*<system-out>/, "") { output = 1 }
-    { closed = sub(/<\/system-out>.*/, ""); gsub(/&apos;/, "\047"); gsub(/&quot;/, "\""); gsub(/&amp;/, "\\&") }
+    { closed = sub(/<\/system-out>.*/, ""); gsub(/&apos;/, "\047"); gsub(/&quot;/, "\"") }
+    { gsub(/&lt;/, "<"); gsub(/&gt;/, ">"); gsub(/&amp;/, "\\&") }
     output && first == "" { first = $0 }
+    output && !/^(ok|FAILED|skipped): |^\[PASS\]|^\[RUN/ { said[++n] = $0 }
     closed { output = 0 }
     /^ok: / { p++; told = 1 }
     /^FAILED: / { f++; told = named = 1; print "    failed:  " name ": " substr($0, 9) }
     /^skipped: / { s++; told = named = 1; print "    skipped: " name ": " substr($0, 10) }
     /^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$/ { p = $1; f = $3; s = $5; told = 1 }
     /Synthesis: .*Tested:/ {
-        gsub(/[^0-9|]/, ""); split($0, n, "|")
-        p += n[2]; f += n[3] + n[4]; told = 1
+        gsub(/[^0-9|]/, ""); split($0, counts, "|")
+        p += counts[2]; f += counts[3] + counts[4]; told = 1
     }
     /<\/testcase>/ { close_test() }
     END { print passed + 0, failed + 0, skipped + 0 }' "$1"
