@@ -20,10 +20,10 @@
  * and so do the pools whose blocks go singly. That is why nothing on the hot path asks "am I initialised?".
  *
  * What the tables of the hot path hold is not the class but its place in a cache, in bytes: one addition finds the bin,
- * and all that a hit needs lies on its one line. (With a count, a limit and a pointer in three rows by class: 10.1 ns for a
- * pair of malloc and free whose classes alternate, 7.7 so; over 33 workloads 9.4 and 9.1. tcmalloc's 6.2 is one load less
- * between malloc and the block, as the head of its list is the block: who frees it at once, it seems, waits for that, as where it
- * frees to is not known before, and the next malloc waits for that.)
+ * and all that a hit needs lies on its one line. (With a count, a limit and a pointer in three rows by class: 10.1
+ * ns for a pair of malloc and free whose classes alternate, 7.7 so; over 33 workloads 9.4 and 9.1. tcmalloc's 6.2 is
+ * one load less between malloc and the block, as the head of its list is the block: who frees it at once, it seems,
+ * waits for that, as where it frees to is not known before, and the next malloc waits for that.)
  */
 #ifndef TARN_CACHE_H
 #define TARN_CACHE_H

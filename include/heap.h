@@ -9,8 +9,8 @@
  * Guarded by: nothing of its own.
  * Never:      sets errno (preload/ does), never keeps a lock.
  *
- * Hot path budget, x86-64: 20 instructions for malloc and for free, four of them for restart.h; no call, no atomic read-modify-write, no touch
- * of the block (tests/golden/hotpath.txt).
+ * Hot path budget, x86-64: 20 instructions for malloc and for free, four of them for restart.h; no call, no atomic
+ * read-modify-write, no touch of the block (tests/golden/hotpath.txt).
  */
 #ifndef TARN_HEAP_H
 #define TARN_HEAP_H

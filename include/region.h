@@ -1,7 +1,8 @@
 /*
  * region: the one range of addresses that tarn's blocks lie in, cut in units of 64 KiB.
  *
- * Owns:       the window of addresses, the class of every unit (as its place in a cache), the slab descriptors, which units are taken.
+ * Owns:       the window of addresses, the class of every unit (as its place in a cache), the slab descriptors,
+ *             which units are taken.
  * Promises:   "is it ours, and what is it?" is one subtraction, one comparison and one load; memory that is given
  *             back is used again before more is asked of the kernel, the lowest address first.
  * Guarded by: LOCK_REGION for the bit rows; the classes are written by whoever holds the units and read by

@@ -42,8 +42,8 @@ bool system_unmap(void *at, size_t bytes);
 /* Gives the pages back at once; they read as zeroes afterwards. False if the kernel refused: nothing changed. */
 bool system_discard(void *at, size_t bytes);
 
-/* From now on the kernel fills memory as it maps it (mlockall), or no more. Does it? Gives back what it filled of fresh memory that is
-   to be used a little at a time (true: it did). */
+/* From now on the kernel fills memory as it maps it (mlockall), or no more. Does it? Gives back what it filled of
+   fresh memory that is to be used a little at a time (true: it did). */
 void system_expect_fill(bool fill);
 bool system_fills(void);
 bool system_unfill(void *at, size_t bytes);

@@ -14,8 +14,8 @@
 #include "pool.h"
 
 /* Gives the pages back to the kernel of slabs that are at most half in use. Returns bytes, pages that were gone already
-   among them. Not where the words of TARN_DEBUG or TARN_HARDEN look at what free blocks hold (but for `zero`, which pages that
-   are gone are); nor where a limit is set: who then finds no block is refused. */
+   among them. Not where the words of TARN_DEBUG or TARN_HARDEN look at what free blocks hold (but for `zero`, which
+   pages that are gone are); nor where a limit is set: who then finds no block is refused. */
 size_t thin_pool(struct pool *p);
 
 /* In a fork's child: puts back what the parent had out. */

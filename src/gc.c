@@ -1,8 +1,8 @@
 /*
  * A collection: the caller's cache is drained and so are the other threads', but for those that are on a slow path: they
  * drain theirs at their next (each is turned to the empty cache, so that its next malloc or free is one). Every pool's
- * depot goes into its slabs, empty slabs go back to the region, jemalloc's spare pages too, and the region gives all that to
- * the kernel. Nothing of this holds a lock longer than one pool's books take.
+ * depot goes into its slabs, empty slabs go back to the region, jemalloc's spare pages too, and the region gives all
+ * that to the kernel. Nothing of this holds a lock longer than one pool's books take.
  *
  * Draining comes first, because cached blocks pin slabs: some 630 of them, spread at random, kept nearly
  * every slab alive.
@@ -222,8 +222,9 @@ static COLD bool is_spare(size_t enough)
            loosened() > (enough < LOOSE_MIN ? LOOSE_MIN : enough);
 }
 
-/* Everything that can be given back; unwished for, what waits in quarantine goes on waiting. What then remains (mlockall: the kernel keeps locked pages) is not tried again
-   until there is more of it: else the helper would never sleep, and empty everybody's caches five times a second. */
+/* Everything that can be given back; unwished for, what waits in quarantine goes on waiting. What then remains
+   (mlockall: the kernel keeps locked pages) is not tried again until there is more of it: else the helper would
+   never sleep, and empty everybody's caches five times a second. */
 static void give_all(void)
 {
     size_t given = run(READ_ONCE(gc.wished)), left = spare_bytes();

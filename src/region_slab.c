@@ -121,8 +121,9 @@ static void free_bits(struct slab *s, unsigned blocks)
         meta_free(s->states, blocks);
 }
 
-/* Pages come as they are touched. The whole slab's at once, in heaps beyond 64 MiB: 256 MiB of 64 bytes 8 % sooner, mixed 3 %;
-   huge pages took 2 to 13 us for each 4 KiB, where a fault takes 2: what the host has not backed, it must first. */
+/* Pages come as they are touched. The whole slab's at once, in heaps beyond 64 MiB: 256 MiB of 64 bytes 8 % sooner,
+   mixed 3 %; huge pages took 2 to 13 us for each 4 KiB, where a fault takes 2: what the host has not backed, it must
+   first. */
 struct slab *region_claim_slab(unsigned pool)
 {
     const struct sizeclass *class = &class_table[pool];

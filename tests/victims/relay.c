@@ -1,6 +1,7 @@
 /*
- * relay TIMES: threads that have just given up their caches (SIGQUIT) make others, which allocate and end: so each of these may
- * be the last one with a cache, and takes our helper with it, while the next are made. Must come to its end; prints "done".
+ * relay TIMES: threads that have just given up their caches (SIGQUIT) make others, which allocate and end: so each of
+ * these may be the last one with a cache, and takes our helper with it, while the next are made. Must come to its end;
+ * prints "done".
  */
 #include "victim.h"
 
