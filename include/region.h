@@ -61,6 +61,10 @@ INLINE unsigned region_class(const void *p)
 /* The slab that `p` lies in; only where region_class(p) is a pool's. */
 struct slab *region_slab(const void *p);
 
+/* The next slab of the same pool above `s`, if one is near; NULL. Under the pool's lock, and yet it may be in none of the
+   pool's lists: full, or on its way to it. */
+struct slab *region_slab_above(const struct slab *s);
+
 /* Does a block start at `p`, which lies in memory of a pool's class? Told by the class alone: its slab's line is not
    in anybody's cache where a program asks for every block's size, as ruby does. */
 INLINE bool region_starts_block(const void *p)

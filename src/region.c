@@ -219,7 +219,7 @@ void region_set_class(const void *base, size_t count, unsigned class)
 {
     size_t unit = region_unit(base);
     for (size_t i = 0; i < count; i++)
-        WRITE_ONCE(region.places[unit + i], (uint16_t)class_place(class));
+        __atomic_store_n(&region.places[unit + i], (uint16_t)class_place(class), __ATOMIC_RELEASE);
 }
 
 void region_release_as(void *base, size_t count, bool dirty)

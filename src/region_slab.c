@@ -15,6 +15,9 @@
    (GUARD_MAX), and the program needs some itself. The first 384 MiB of small slabs have one. */
 enum { FENCES_MAX = 6144 };
 
+/* Units above a slab, among which the next is looked for: half a line of the table. */
+enum { ABOVE = 16 };
+
 struct group {
     struct slab slab[GROUP_UNITS];
 };
@@ -50,6 +53,16 @@ struct slab *region_slab(const void *p)
     unit &= ~(size_t)(class_table[region.places[unit] >> PLACE_SHIFT].units - 1);
     struct group *group = __atomic_load_n(&region.groups[unit / GROUP_UNITS].notes, __ATOMIC_ACQUIRE);
     return &group->slab[unit % GROUP_UNITS];
+}
+
+/* Its class is written when its books are. */
+struct slab *region_slab_above(const struct slab *s)
+{
+    size_t unit = region_unit(s->base), end = unit + ABOVE < region.units ? unit + ABOVE : region.units;
+    while ((unit += s->units) < end)
+        if (__atomic_load_n(&region.places[unit], __ATOMIC_ACQUIRE) == class_place(s->pool))
+            return region_slab((void *)(region.base + (unit << UNIT_SHIFT)));
+    return NULL;
 }
 
 /* ---- fences ----------------------------------------------------------------------------------------- */

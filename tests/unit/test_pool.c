@@ -51,6 +51,31 @@ Test(pool, fills_a_magazine_from_several_slabs)
     check_books(2 * SLAB_BLOCKS, 80);
 }
 
+static struct slab *slab_of(const struct magazine *m)
+{
+    return region_slab(m->slot[0]);
+}
+
+/* Half of each slab comes back, the lowest slab's first and then from the highest on. */
+Test(pool, goes_on_with_the_slab_above)
+{
+    enum { SLABS = 40, HALF = SLAB_BLOCKS / 2 };
+    struct magazine *m[2 * SLABS];
+    for (int i = 0; i < 2 * SLABS; i++)
+        m[i] = take(HALF);
+    for (int i = SLABS; i > 0; i--)
+        pool_empty(pool, m[2 * (i % SLABS)], &news);
+    const struct slab *last = slab_of(take(HALF));
+    int upwards = 0;
+    for (int i = 1; i < SLABS; i++) {
+        const struct slab *s = slab_of(take(HALF));
+        upwards += s->base == last->base + UNIT;
+        last = s;
+    }
+    cr_expect_eq(upwards, SLABS - 1);
+    check_books(SLABS * SLAB_BLOCKS, SLABS * SLAB_BLOCKS);
+}
+
 Test(pool, gives_what_there_is_where_there_is_less)
 {
     struct slab *s = add_slab();
