@@ -5,6 +5,7 @@
 #include "victim.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -245,6 +246,32 @@ static void unshare_while_it_works(void)
         expect(child_of(unshare_beside_helper) == 0);
 }
 
+static void collect(void)
+{
+    alarm(10);
+    malloc_trim(0);
+    take_all();
+    free_all();
+    _exit(0);
+}
+
+/* A fork without handlers, which a handler of a signal may call, in the middle of the helper's work. */
+static void fork_without_handlers(void)
+{
+    for (int i = 0; i < 10; i++) {
+        take_all();
+        size_t before = resident();
+        free_all();
+        for (int turn = 0; turn < 20000 && resident() > before - (1 << 20); turn++)
+            usleep(50);
+        int ended;
+        pid_t child = _Fork();
+        if (child == 0)
+            collect();
+        expect(waitpid(child, &ended, 0) == child && ended == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -253,7 +280,7 @@ int main(int argc, char **argv)
     } way[] = {
         {"back", give_back_twice},     {"fork", fork_while_it_works},       {"vfork", free_in_vfork},
         {"exit", exit_while_it_works}, {"last", end_by_pthread_exit},       {"refused", be_refused},
-        {"alone", keep_alone},         {"unshare", unshare_while_it_works},
+        {"alone", keep_alone},         {"unshare", unshare_while_it_works}, {"_Fork", fork_without_handlers},
     };
     for (size_t i = 0; i < sizeof way / sizeof *way; i++)
         if (argc > 1 && strcmp(argv[1], way[i].name) == 0)

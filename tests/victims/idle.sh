@@ -13,6 +13,7 @@ lives() {
 }
 lives "what was freed goes back, and so does the helper, twice" back
 lives "a fork's child gets its own helper, later" fork
+lives "a fork without handlers, as it works" _Fork
 lives "none is made in a child of vfork" vfork
 lives "the process exits while it works" exit
 lives "the process ends with its own last thread" last
