@@ -7,6 +7,8 @@
  * itself has just made one. What stood already when the program was started let the loader open libraries; it is a
  * container's, which refuses and does not kill.
  *
+ * unshare, setns: the kernel grants a user namespace only to a program with one thread. The helper goes first.
+ *
  * mlockall: all memory is to be filled, that there is and that comes: of a program of 2.4 MB, tarn's tables made 11.7.
  */
 #include "base.h"
@@ -16,10 +18,12 @@
 #include "restart.h"
 #include "system.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 EXPORT int prctl(int option, ...)
@@ -35,6 +39,26 @@ EXPORT int prctl(int option, ...)
         restart_give_up();
     }
     return (int)syscall(SYS_prctl, option, value[0], value[1], value[2], value[3]);
+}
+
+/* A thread that was waited for still counts for some microseconds. */
+static int call_alone(long number, long first, long second)
+{
+    unsigned tries = helper_step_aside() ? 100 : 0;
+    long result;
+    while ((result = syscall(number, first, second)) != 0 && errno == EINVAL && tries-- > 0)
+        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    return (int)result;
+}
+
+EXPORT int unshare(int flags)
+{
+    return call_alone(SYS_unshare, flags, 0);
+}
+
+EXPORT int setns(int fd, int kind)
+{
+    return call_alone(SYS_setns, fd, kind);
 }
 
 EXPORT int mlockall(int flags)

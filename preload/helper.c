@@ -146,6 +146,15 @@ static void advertise(void)
         gc_advertise();
 }
 
+bool helper_step_aside(void)
+{
+    if (state() == ABSENT)
+        return false;
+    dismiss();
+    advertise();
+    return true;
+}
+
 void helper_start(void)
 {
     helper.process = getpid();

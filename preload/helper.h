@@ -12,8 +12,14 @@
 #ifndef TARN_PRELOAD_HELPER_H
 #define TARN_PRELOAD_HELPER_H
 
+#include <stdbool.h>
+
 /* Once the program may have threads; with TARN_HELPER=auto. */
 void helper_start(void);
+
+/* For what only a program with one thread may do: waits until there is none. False: there was none. With the next wish, or
+   thread, there is one again. */
+bool helper_step_aside(void);
 
 /* In a fork's child, which does not have the thread. */
 void helper_forget(void);

@@ -16,6 +16,7 @@
 #include "thread.h"
 #include "trace.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -41,6 +42,24 @@ static void after_fork(void)
     if (had_threads)
         trace_forget();
     helper_forget();
+}
+
+/* fork without handlers, not even ours; a lock that the helper holds would stay taken in the child. */
+EXPORT pid_t _Fork(void)
+{
+    static pid_t (*found)(void);
+    pid_t (*real)(void) = READ_ONCE(found);
+    if (real == NULL) {
+        *(void **)&real = dlsym(RTLD_NEXT, "_Fork");
+        WRITE_ONCE(found, real);
+    }
+    before_fork();
+    pid_t child = real();
+    if (child == 0)
+        after_fork();
+    else
+        fork_parent();
+    return child;
 }
 
 /*

@@ -78,9 +78,22 @@ static void start(void)
     __atomic_store_n(&started, true, __ATOMIC_RELEASE);
 }
 
-void heap_start(void)
+/*
+ * Something may stand before a function of libc's that the start calls, and allocate (a tracer's mmap): then its thread is
+ * on a slow path already, and what it wants is the reserve's.
+ */
+static COLD void start_once(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+    if (thread_busy > 0)
+        return;
+    thread_busy++;
+    pthread_once(&once, start);
+    thread_busy--;
+}
+
+void heap_start(void)
+{
     if (unlikely(!__atomic_load_n(&started, __ATOMIC_ACQUIRE)))
-        pthread_once(&once, start);
+        start_once();
 }

@@ -5,7 +5,9 @@
 #include "victim.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -22,6 +24,8 @@ enum {
     WAIT = 200,
     STEP = 50000 /* us */
 };
+
+extern void tarn_gc(void) __attribute__((weak)); /* only tarn has it */
 
 static void *block[BLOCKS];
 
@@ -200,15 +204,83 @@ static void keep_alone(void)
     expect(threads() == 1);
 }
 
+static int child_of(void (*run)(void))
+{
+    int ended;
+    pid_t child = fork();
+    if (child == 0)
+        run();
+    expect(waitpid(child, &ended, 0) == child);
+    return ended;
+}
+
+static void unshare_at_once(void)
+{
+    _exit(unshare(CLONE_NEWUSER) == 0 ? 0 : 77);
+}
+
+/* Then there is a helper again. */
+static void unshare_beside_helper(void)
+{
+    usleep(1000000); /* a fork's child has none before */
+    take_all();
+    free_all();
+    expect(tarn_gc == NULL || threads() == 2);
+    expect(unshare(CLONE_NEWUSER) == 0);
+    expect(threads() == 1);
+    usleep(100000);
+    take_all();
+    free_all();
+    expect(becomes_small());
+    _exit(victim_verdict());
+}
+
+/* The kernel grants it only to a program with one thread. */
+static void unshare_while_it_works(void)
+{
+    if (child_of(unshare_at_once) != 0) {
+        printf("no user namespaces here\n");
+        exit(77);
+    }
+    for (int i = 0; i < 3; i++)
+        expect(child_of(unshare_beside_helper) == 0);
+}
+
+static void collect(void)
+{
+    alarm(10);
+    malloc_trim(0);
+    take_all();
+    free_all();
+    _exit(0);
+}
+
+/* A fork without handlers, which a handler of a signal may call, in the middle of the helper's work. */
+static void fork_without_handlers(void)
+{
+    for (int i = 0; i < 10; i++) {
+        take_all();
+        size_t before = resident();
+        free_all();
+        for (int turn = 0; turn < 20000 && resident() > before - (1 << 20); turn++)
+            usleep(50);
+        int ended;
+        pid_t child = _Fork();
+        if (child == 0)
+            collect();
+        expect(waitpid(child, &ended, 0) == child && ended == 0);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         void (*run)(void);
     } way[] = {
-        {"back", give_back_twice},     {"fork", fork_while_it_works}, {"vfork", free_in_vfork},
-        {"exit", exit_while_it_works}, {"last", end_by_pthread_exit}, {"refused", be_refused},
-        {"alone", keep_alone},
+        {"back", give_back_twice},     {"fork", fork_while_it_works},       {"vfork", free_in_vfork},
+        {"exit", exit_while_it_works}, {"last", end_by_pthread_exit},       {"refused", be_refused},
+        {"alone", keep_alone},         {"unshare", unshare_while_it_works}, {"_Fork", fork_without_handlers},
     };
     for (size_t i = 0; i < sizeof way / sizeof *way; i++)
         if (argc > 1 && strcmp(argv[1], way[i].name) == 0)

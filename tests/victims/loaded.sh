@@ -51,6 +51,10 @@ lives "LD_AUDIT, in a program with threads" audit-work $room $auditor "$confined
 lives "another malloc preloaded before" other-first LD_PRELOAD="$own:@" "$confined" work
 lives "another malloc preloaded after" other-last LD_PRELOAD="@:$own" "$confined" work
 lives "another malloc, and plugins" other-plugins LD_PRELOAD="$own:@" "$loaded" plugins 10
+tracer=$victims/libtracer.so
+for preload in "$tracer:@" "@:$tracer"; do
+    lives "functions that malloc calls allocate themselves, ${preload//$victims\//}" tracer LD_PRELOAD="$preload" "$confined" work
+done
 buffer=/usr/libexec/coreutils/libstdbuf.so
 [ ! -f $buffer ] || for preload in "$buffer:@" "@:$buffer"; do
     lives "stdbuf's library, $preload" stdbuf _STDBUF_O=0 LD_PRELOAD="$preload" "$confined" work
