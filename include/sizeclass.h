@@ -87,7 +87,7 @@ extern HIDDEN size_t pooled_max;
    path (TARN_GUARD_SAMPLE): then not even 0 bytes. */
 extern HIDDEN size_t pooled_end;
 
-/* The map of requests up to POOLED_MAX, to places: all zero (CLASS_NONE) before start. */
+/* The map of requests up to POOLED_MAX, to places; right up to pooled_max. */
 extern HIDDEN uint16_t class_map[(POOLED_MAX >> GRAIN_SHIFT) + 1];
 
 INLINE size_t class_place(unsigned c)

@@ -26,10 +26,8 @@ static struct out_file target = {.fd = -1};
 static struct {
     int dumper; /* 0: nobody */
     char path[1024];
+    char occasion[48]; /* the end of the heading */
 } scene;
-
-/* The end of the heading. */
-static char occasion[48];
 
 /*
  * A program that closes descriptor 2 on its way out (all of coreutils does) would leave the dump at exit
@@ -72,24 +70,42 @@ static void leave_scene(void)
     __atomic_store_n(&scene.dumper, 0, __ATOMIC_RELEASE);
 }
 
-static void dump_to_target(const char *why)
+static const char *name_occasion(int signal)
+{
+    if (signal == 0)
+        return "as the process exits";
+    const char *name = sigabbrev_np(signal);
+    struct out o;
+    out_start(&o, -1);
+    if (name != NULL)
+        out_print(&o, "SIG%s also flushes them", name);
+    else
+        out_print(&o, "Signal %d also flushes them", signal);
+    size_t length = o.used < sizeof scene.occasion ? o.used : sizeof scene.occasion - 1;
+    memcpy(scene.occasion, o.text, length);
+    scene.occasion[length] = 0;
+    return scene.occasion;
+}
+
+static void dump_to_target(int signal)
 {
     int fd = open_target();
     if (fd < 0)
         return;
     struct query query;
     query_parse(options.pools, &query);
-    stats_print(fd, why, &query);
+    stats_print(fd, name_occasion(signal), &query);
     close_target(fd);
 }
 
-/* open, read and close are cancellation points, and the place where a signal struck may not be one. */
-static void dump(const char *why)
+/* For a signal, or 0: at exit. open, read and close are cancellation points, and the place where a signal struck may not be
+   one. */
+static void dump(int signal)
 {
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
     if (enter_scene()) {
-        dump_to_target(why);
+        dump_to_target(signal);
         leave_scene();
     }
     pthread_setcancelstate(cancel, &cancel);
@@ -107,25 +123,13 @@ static bool outside(const void *context)
 /* The cache of a thread that then idles would pin slabs for as long as it does: so it leaves it behind. */
 static void answer(int signal, siginfo_t *info, void *context)
 {
-    (void)signal, (void)info;
+    (void)info;
     int kept = errno;
-    dump(occasion);
+    dump(signal);
     if (outside(context))
         thread_abandon();
     gc_request();
     errno = kept;
-}
-
-static void name_occasion(int signal)
-{
-    const char *name = sigabbrev_np(signal);
-    struct out o;
-    out_start(&o, -1);
-    if (name != NULL)
-        out_print(&o, "SIG%s also flushes them", name);
-    else
-        out_print(&o, "Signal %d also flushes them", signal);
-    memcpy(occasion, o.text, o.used < sizeof occasion ? o.used : sizeof occasion - 1);
 }
 
 /* Whose is it now? A handler stays; ignored (nohup, a shell's background job) stays unless the user named it.
@@ -145,7 +149,6 @@ void signal_start(void)
         target.fd = keep_for_exit(target.fd);
     if (!ours_to_take(options.signal))
         return;
-    name_occasion(options.signal);
     struct sigaction action = {.sa_sigaction = answer, .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
     sigfillset(&action.sa_mask);
     sigaction(options.signal, &action, NULL);
@@ -154,5 +157,5 @@ void signal_start(void)
 __attribute__((destructor)) static void dump_at_exit(void)
 {
     if (options.stats_at_exit)
-        dump("as the process exits");
+        dump(0);
 }
