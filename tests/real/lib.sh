@@ -59,7 +59,7 @@ run_as() {
     local how=$1 name=$2 input=/dev/null; shift 2
     [ "$how" = plain ] || set -- ${SETTINGS:-} "$@"
     [ ! -f "$name.in" ] || input=$name.in
-    timeout -k 5 "${bound:-120}" "$victims/peak" "$name.$how.peak" env "$@" \
+    timeout -k 5 "${bound:-250}" "$victims/peak" "$name.$how.peak" env "$@" \
         <"$input" >"$name.$how.out" 2>"$name.$how.err"
     echo $? >"$name.$how.status"
 }

@@ -37,14 +37,14 @@ serve() {
         --enable-debug-command yes --io-threads 2 >"$how.log" 2>"$how.err" &
     server=$!
     started=("$server")
-    until_true 10 answers || { echo "FAILED: $how: redis-server does not answer"; cat "$how.log" "$how.err"; exit 1; }
+    until_true 60 answers || { echo "FAILED: $how: redis-server does not answer"; cat "$how.log" "$how.err"; exit 1; }
     cli --pipe <commands >"$how.pipe"
     redis-benchmark -s "$socket" --dbnum 1 -q -r 30000 -n 30000 -P 16 -c 20 -d 100 \
         -t set,get,incr,lpush,rpush,lpop,sadd,hset,zadd,lrange_100 | tr '\r' '\n' | grep 'per second' >"$how.benchmark"
     redis-benchmark -s "$socket" --dbnum 1 -q -r 1500 -n 3000 -c 20 -d 5000 -t set,get |
         tr '\r' '\n' | grep 'per second' >>"$how.benchmark"
     cli BGSAVE >"$how.save" # its child forks off a server with threads
-    until_true 20 eval 'cli INFO persistence | grep -q "rdb_bgsave_in_progress:0"'
+    until_true 60 eval 'cli INFO persistence | grep -q "rdb_bgsave_in_progress:0"'
     cli INFO persistence | grep -E '^rdb_last_bgsave_status' >>"$how.save"
     examine "$how"
 }
@@ -87,7 +87,7 @@ expect "nothing is printed unasked" empty_file tarn.err
 
 kill -QUIT "$server"
 expect "redis answers after SIGQUIT" answers
-expect "a dump came" until_true 5 grep -q 'not ours' tarn.err
+expect "a dump came" until_true 30 grep -q 'not ours' tarn.err
 expect "which says why" matches 'SIGQUIT also flushes' tarn.err
 expect "many pools hold the data" at_least "$(grep -c 'Pool size-.* [1-9][0-9]* used' tarn.err)" 12
 used=$(awk '/^Total:/ { print $7; exit }' tarn.err)
@@ -103,10 +103,10 @@ expect "the digest of everything is the same" same_file plain.digest tarn.digest
 full=$(anonymous_rss "$server")
 cli FLUSHALL SYNC >flush
 kill -QUIT "$server"
-until_true 5 eval '[ "$(grep -c "not ours" tarn.err)" -eq 2 ]'
-answers; answers
-sleep 0.3
-expect "a second SIGQUIT gives back what was deleted" at_most "$(anonymous_rss "$server")" $((tarn_rss / 3))
+until_true 30 eval '[ "$(grep -c "not ours" tarn.err)" -eq 2 ]'
+gave_back() { answers; at_most "$(anonymous_rss "$server")" $((tarn_rss / 3)); }
+until_true 10 gave_back
+expect "a second SIGQUIT gives back what was deleted" gave_back
 echo "info: RSS $tarn_rss loaded, $full before FLUSHALL, $(anonymous_rss "$server") after SIGQUIT"
 expect "two dumps in all" same_text "$(grep -c '^Dumping' tarn.err)" 2
 expect "redis answers still" answers

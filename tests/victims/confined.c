@@ -131,12 +131,17 @@ static void maps(void)
     fprintf(stdout, "%u of 2000 refused\n", refused);
 }
 
+static void lock_all(int what)
+{
+    if (!victim_lock_all(what))
+        skip("mlockall");
+}
+
 /* Resident, when nothing that is mapped may be absent: once most of a large block is back, or after ten seconds. */
 static void locked(const char *mode)
 {
     enum { LARGE = 20 << 20 };
-    if (mlockall(strcmp(mode, "onfault") == 0 ? MCL_FUTURE | MCL_ONFAULT : MCL_FUTURE | MCL_CURRENT) != 0)
-        skip("mlockall");
+    lock_all(strcmp(mode, "onfault") == 0 ? MCL_FUTURE | MCL_ONFAULT : MCL_FUTURE | MCL_CURRENT);
     expect(confined_work(100000, 300000) && confined_threads(1));
     void *large = malloc(LARGE);
     expect(large != NULL);
@@ -153,8 +158,7 @@ static void locked(const char *mode)
 static void locked_little(void)
 {
     char *block[1000], *large;
-    if (mlockall(MCL_FUTURE | MCL_CURRENT) != 0)
-        skip("mlockall");
+    lock_all(MCL_FUTURE | MCL_CURRENT);
     for (size_t i = 0; i < 1000; i++)
         memset(block[i] = malloc(16 + i), 1, 16 + i);
     memset(large = malloc(200000), 1, 200000);

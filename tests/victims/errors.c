@@ -125,8 +125,10 @@ static void a_refusing_kernel_is_kept_quiet(void)
 {
     enum { BLOCKS = 2000 };
     static void *p[BLOCKS];
-    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0)
+    if (!victim_lock_all(MCL_CURRENT | MCL_FUTURE)) {
+        printf("mlockall: %s\n", strerror(errno));
         exit(77);
+    }
     for (size_t n = 20000; n <= 80000; n += 30000) {
         for (int i = 0; i < BLOCKS; i++)
             quiet(p[i] = malloc(n));

@@ -10,7 +10,7 @@ aborted() { exits 134; } # 128 + SIGABRT
 same() {
     [ -x "$victims/$1" ] || { echo "skipped: $1 is not built"; return; }
     bare "$@"
-    if [ "$status" -eq 77 ]; then echo "skipped: $*"; return; fi
+    if [ "$status" -eq 77 ]; then echo "skipped: $*: $(head -n 1 out)"; return; fi
     expect "$* without tarn" exits 0
     preloaded "$@"
     expect "$* with tarn" exits 0
@@ -20,7 +20,7 @@ same() {
 # ours VICTIM [ARG...]: the same, of what only tarn promises.
 ours() {
     preloaded "$@"
-    if [ "$status" -eq 77 ]; then echo "skipped: $*"; return; fi
+    if [ "$status" -eq 77 ]; then echo "skipped: $*: $(head -n 1 out)"; return; fi
     expect "$* with tarn" exits 0
     expect "$* prints nothing" silent
 }

@@ -4,7 +4,7 @@
 need prlimit
 
 M=$((1 << 20))
-bound=60
+bound=200
 
 # ---- ordinary programs within limits print what they print without them
 cat >work.sh <<'END'

@@ -2,7 +2,7 @@
 # What is loaded beside tarn, before it, after it, or in its place: plugins, auditors, other mallocs, sanitizers, valgrind.
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/../real/lib.sh"
-bound=100
+bound=200
 loaded=$victims/loaded confined=$victims/confined own=$victims/libown_malloc.so
 
 # ends HOW NAME STATUS: the run's status and last line.

@@ -11,7 +11,8 @@ int main(int argc, char **argv)
         return 3;
     free(malloc(100));
     close(2);
-    if (open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600) != 2)
+    if (dup2(open(argv[1], O_WRONLY | O_CREAT | O_TRUNC, 0600), 2) !=
+        2) /* standard input may be closed, too */
         return 1;
     if (write(2, "data\n", 5) != 5)
         return 2;

@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -123,16 +124,25 @@ static void shorts(size_t n)
 /* ---- cross ---- */
 
 enum { RING = 6, LOTS = 64, TURNS = 4000 };
-static _Atomic(void **) parcel[RING];
+/* Who waits sleeps: with sched_yield, beside three other busy programs, two rings took more than a minute. */
+static struct {
+    void **lot;
+    sem_t empty, full;
+} parcel[RING];
 
-static void **swap_in(unsigned slot, void **value, bool want_empty)
+static void hand_over(unsigned slot, void **lot)
 {
-    for (;;) {
-        void **now = atomic_load(&parcel[slot]);
-        if ((now == NULL) == want_empty && atomic_compare_exchange_weak(&parcel[slot], &now, value))
-            return now;
-        sched_yield();
-    }
+    sem_wait(&parcel[slot].empty);
+    parcel[slot].lot = lot;
+    sem_post(&parcel[slot].full);
+}
+
+static void **receive(unsigned slot)
+{
+    sem_wait(&parcel[slot].full);
+    void **lot = parcel[slot].lot;
+    sem_post(&parcel[slot].empty);
+    return lot;
 }
 
 static void *ring_thread(void *context)
@@ -146,8 +156,8 @@ static void *ring_thread(void *context)
             *(size_t *)lot[i] = size;
             ((char *)lot[i])[size - 1] = 'e';
         }
-        swap_in((self + 1) % RING, lot, true);
-        lot = swap_in(self, NULL, false);
+        hand_over((self + 1) % RING, lot);
+        lot = receive(self);
         for (unsigned i = 0; i < LOTS; i++) {
             size_t size = *(size_t *)lot[i];
             if (size > 80000 || ((char *)lot[i])[size - 1] != 'e')
@@ -162,6 +172,10 @@ static void *ring_thread(void *context)
 static void run_ring(void)
 {
     pthread_t thread[RING];
+    for (size_t t = 0; t < RING; t++) {
+        sem_init(&parcel[t].empty, 0, 1);
+        sem_init(&parcel[t].full, 0, 0);
+    }
     for (size_t t = 0; t < RING; t++)
         expect(pthread_create(&thread[t], NULL, ring_thread, (void *)t) == 0);
     for (size_t t = 0; t < RING; t++)

@@ -10,7 +10,9 @@
 #define TARN_VICTIM_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <sys/mman.h>
 
 static int victim_failures;
 
@@ -37,6 +39,14 @@ static inline size_t victim_memory(const char *line)
     if (file != NULL)
         fclose(file);
     return kib * 1024;
+}
+
+/* mlockall, where it can do no harm: within a container's RLIMIT_MEMLOCK of 8 MiB it is granted, and libc itself crashes. */
+static inline bool victim_lock_all(int what)
+{
+    const size_t plenty = (size_t)1 << 30;
+    void *place = mmap(NULL, plenty, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_LOCKED, -1, 0);
+    return place != MAP_FAILED && munmap(place, plenty) == 0 && mlockall(what) == 0;
 }
 
 /* What errno is set to before a call that must leave it alone. */
