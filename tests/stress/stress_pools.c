@@ -285,13 +285,14 @@ int main(int count, char **arguments)
         pthread_create(&thread[i], NULL, work, (void *)i);
     for (uintptr_t i = 0; i < OTHERS; i++)
         pthread_create(&thread[WORKERS + i], NULL, others[i], (void *)i);
-    pause_ms(count > 1 ? atol(arguments[1]) : 2500);
+    do
+        pause_ms(count > 1 ? atol(arguments[1]) : 2500);
+    while (__atomic_load_n(&refused, __ATOMIC_RELAXED) == 0 ||
+           __atomic_load_n(&made, __ATOMIC_RELAXED) == 0); /* else the race tests nothing */
     __atomic_store_n(&stop, true, __ATOMIC_RELAXED);
     for (int i = 0; i < WORKERS + OTHERS; i++)
         pthread_join(thread[i], NULL);
     check_nothing_is_lost();
-    if (refused == 0 || made == 0)
-        fail("nothing was ever refused, or nothing made: the race tests nothing", "all");
     printf("stress: %llu steps, %llu pools made, %llu refused\n", (unsigned long long)steps,
            (unsigned long long)made, (unsigned long long)refused);
     return 0;

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ThreadSanitizer's own state does not survive a fork of a threaded process, nor the last round of key destructors;
@@ -156,20 +157,22 @@ enum { CONTESTS = 100000 };
 
 static void *free_contended(void *wins)
 {
-    for (unsigned i = 0; i < CONTESTS; i++) {
+    for (unsigned i = 0;; i++) {
         meet(2 * i + 1);
+        if (contended == NULL)
+            return NULL;
         *(unsigned *)wins += large_free(contended);
         meet(2 * i + 2);
     }
-    return NULL;
 }
 
 Test(large_world, of_two_frees_one_wins)
 {
-    unsigned wins = 0, theirs = 0;
+    unsigned wins = 0, theirs = 0, i = 0;
+    time_t end = time(NULL) + 10; /* two on one busy processor may need a millisecond for a round */
     pthread_t t;
     pthread_create(&t, NULL, free_contended, &theirs);
-    for (unsigned i = 0; i < CONTESTS; i++) {
+    for (; i < CONTESTS && time(NULL) < end; i++) {
         contended = large_alloc(UNIT, 16, false);
         meet(2 * i + 1);
         for (volatile unsigned lag = 0; lag < i % 256;
@@ -179,6 +182,8 @@ Test(large_world, of_two_frees_one_wins)
         meet(2 * i + 2);
         cr_assert_eq(wins + theirs, i + 1);
     }
+    contended = NULL;
+    meet(2 * i + 1);
     pthread_join(t, NULL);
     expect_empty();
 }

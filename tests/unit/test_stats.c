@@ -239,7 +239,8 @@ static struct residence residence_now(void)
     return r;
 }
 
-enum { MEBIBYTE = 1 << 20 };
+/* The blocks are 20 MB; of files the kernel maps 64 KiB around what is touched, and statm is behind: up to .4 MB seen. */
+enum { MEBIBYTE = 1 << 20, NOISE = 4 * MEBIBYTE };
 
 /* A shadow of our memory is memory that is not ours, and grows with it. */
 #ifdef __SANITIZE_THREAD__
@@ -255,12 +256,12 @@ Test(stats_residence, follows_blocks_through_their_life)
     take(1000, BLOCKS);
     struct residence in_use = residence_now();
     cr_assert_geq(in_use.live, at_first.live + BLOCKS * 1000);
-    cr_assert(HAS_SHADOW || in_use.other <= at_first.other + MEBIBYTE);
+    cr_assert(HAS_SHADOW || in_use.other <= at_first.other + NOISE);
     give(BLOCKS);
     struct residence given = residence_now();
     cr_assert_leq(given.live, at_first.live + MEBIBYTE);
     cr_assert_gt(given.cached, at_first.cached);
-    cr_assert(HAS_SHADOW || given.other <= at_first.other + MEBIBYTE);
+    cr_assert(HAS_SHADOW || given.other <= at_first.other + NOISE);
 }
 
 Test(stats_residence, knows_large_blocks)
