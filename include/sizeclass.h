@@ -23,7 +23,7 @@
 #include "base.h"
 
 enum {
-    CLASS_NONE = 0,         /* not tarn's memory; also what everything is before start */
+    CLASS_NONE = 0,         /* not tarn's memory */
     CLASS_POOLS = 62,       /* malloc's pools are 1 .. CLASS_POOLS - 1 */
     CLASS_LARGE = 62,       /* the first unit of a block that jemalloc serves */
     CLASS_BARE = 63,        /* the first unit of a large block that is the region's alone (large.c) */

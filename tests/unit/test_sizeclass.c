@@ -18,18 +18,35 @@ static void check_map(void)
     }
 }
 
-Test(sizeclass, before_start_everything_is_class_none)
+Test(sizeclass, before_start_no_request_is_small_enough)
 {
     cr_assert_eq(pooled_max, 0);
+    cr_assert_eq(pooled_end, 0);
     cr_assert_eq(class_count, 0);
-    for (size_t n = 0; n <= POOLED_MAX; n++)
-        cr_assert_eq(class_of(n), CLASS_NONE);
+    for (size_t n = 1; n <= POOLED_MAX; n++)
+        cr_assert_eq(class_of_aligned(n, BLOCK_ALIGN), CLASS_NONE);
 }
 
 Test(sizeclass, default_classes_hold_every_request)
 {
     cr_assert_eq(sizeclass_start(NULL, 0, 32768), class_count);
     cr_assert_eq(pooled_max, 32768);
+    check_map();
+}
+
+/* Whoever wrote to it would have a copy of its pages, at every start. */
+Test(sizeclass, by_default_the_map_is_as_it_lies_in_the_file)
+{
+    class_map[4] = 99;
+    sizeclass_start(NULL, 0, 32768);
+    cr_assert_eq(class_map[4], 99);
+}
+
+Test(sizeclass, other_classes_replace_those_of_the_file_and_the_default_comes_back)
+{
+    sizeclass_start((const uint32_t[]){32, 48, 1024}, 3, 1024);
+    check_map();
+    sizeclass_start(NULL, 0, 32768);
     check_map();
 }
 
