@@ -7,7 +7,7 @@
  * itself has just made one. What stood already when the program was started let the loader open libraries; it is a
  * container's, which refuses and does not kill.
  *
- * unshare, setns: the kernel grants a user namespace only to a program with one thread. The helper goes first.
+ * unshare, setns: the kernel grants a user namespace only to a program with one thread. If it refuses, the helper goes.
  *
  * mlockall: all memory is to be filled, that there is and that comes: of a program of 2.4 MB, tarn's tables made 11.7.
  */
@@ -41,13 +41,21 @@ EXPORT int prctl(int option, ...)
     return (int)syscall(SYS_prctl, option, value[0], value[1], value[2], value[3]);
 }
 
-/* A thread that was waited for still counts for some microseconds. */
+/* A thread that was waited for still counts for some microseconds. Sleeps by a bare call: nanosleep is a cancellation
+   point, and unshare is none. */
 static int call_alone(long number, long first, long second)
 {
-    unsigned tries = helper_step_aside() ? 100 : 0;
-    long result;
-    while ((result = syscall(number, first, second)) != 0 && errno == EINVAL && tries-- > 0)
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    static const struct timespec nap = {.tv_nsec = 100000};
+    int before = errno;
+    long result = syscall(number, first, second);
+    if (result == 0 || errno != EINVAL || !helper_step_aside())
+        return (int)result;
+    for (int tries = 0; tries < 100 && result != 0 && errno == EINVAL; tries++) {
+        syscall(SYS_nanosleep, &nap, NULL);
+        result = syscall(number, first, second);
+    }
+    if (result == 0)
+        errno = before;
     return (int)result;
 }
 

@@ -4,6 +4,7 @@
  */
 #include "victim.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -226,7 +227,8 @@ static void unshare_beside_helper(void)
     take_all();
     free_all();
     expect(tarn_gc == NULL || threads() == 2);
-    expect(unshare(CLONE_NEWUSER) == 0);
+    errno = 0;
+    expect(unshare(CLONE_NEWUSER) == 0 && errno == 0);
     expect(threads() == 1);
     usleep(100000);
     take_all();
