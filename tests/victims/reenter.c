@@ -6,9 +6,10 @@
  *
  * Both go on for longer, or end sooner, where the machine is slow: what counts is that ENOUGH signals strike malloc.
  *
- * Each thread allocates, resizes and frees blocks of all sizes in one loop, and has a timer that signals it 20 us after it has
- * come back from the last signal. The handler does the same on a table of its own, and passes blocks to and from the loop's. Every block bears
- * the mark of who holds it, at both ends. Prints how many signals there were, and how many struck in malloc itself.
+ * Each thread allocates, resizes and frees blocks of all sizes in one loop, and has a timer that signals it 20 us after it
+ * has come back from the last signal. The handler does the same on a table of its own, and passes blocks to and from the
+ * loop's. Every block bears the mark of who holds it, at both ends. Prints how many signals there were, and how many struck
+ * in malloc itself.
  */
 #define _GNU_SOURCE
 #include "victim.h"
