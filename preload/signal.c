@@ -70,7 +70,7 @@ static void leave_scene(void)
     __atomic_store_n(&scene.dumper, 0, __ATOMIC_RELEASE);
 }
 
-static const char *name_occasion(int signal)
+static COLD const char *name_occasion(int signal)
 {
     if (signal == 0)
         return "as the process exits";
@@ -87,7 +87,7 @@ static const char *name_occasion(int signal)
     return scene.occasion;
 }
 
-static void dump_to_target(int signal)
+static COLD void dump_to_target(int signal)
 {
     int fd = open_target();
     if (fd < 0)
@@ -98,9 +98,9 @@ static void dump_to_target(int signal)
     close_target(fd);
 }
 
-/* For a signal, or 0: at exit. open, read and close are cancellation points, and the place where a signal struck may not be
-   one. */
-static void dump(int signal)
+/* For a signal, or 0: at exit. open, read and close are cancellation points, and the place where a signal struck may not
+   be one. */
+static COLD void dump(int signal)
 {
     int cancel;
     pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
@@ -121,7 +121,7 @@ static bool outside(const void *context)
 }
 
 /* The cache of a thread that then idles would pin slabs for as long as it does: so it leaves it behind. */
-static void answer(int signal, siginfo_t *info, void *context)
+static COLD void answer(int signal, siginfo_t *info, void *context)
 {
     (void)info;
     int kept = errno;

@@ -80,9 +80,9 @@ static void start(void)
 
 /*
  * Something may stand before a function of libc's that the start calls, and allocate (a tracer's mmap): then its thread is
- * on a slow path already, and what it wants is the reserve's.
+ * on a slow path already, and what it wants is the reserve's. (COLD code lies 64 KiB away: a page fault of every start.)
  */
-static COLD void start_once(void)
+static NOINLINE void start_once(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (thread_busy > 0)

@@ -210,8 +210,8 @@ void out_print(struct out *o, const char *format, ...)
     va_end(list);
 }
 
-/* fstat by another name: glibc's own hands the kernel an empty string of its own, where nothing else is read at a start, and
-   that is a page fault of 64 KiB (3 us). */
+/* fstat by another name: glibc's own hands the kernel an empty string of its own, where nothing else is read at a start,
+   and that is a page fault of 64 KiB (3 us). */
 static bool look(int fd, struct stat *now)
 {
     return fd >= 0 && fstatat(fd, "", now, AT_EMPTY_PATH) == 0;

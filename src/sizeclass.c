@@ -22,8 +22,8 @@ enum {
 };
 
 /*
- * class_map begins as it is by default: so it comes out of the library's file, with the pages around it, and nobody writes to
- * it. Filled at each start it took two page faults and 10 000 instructions, 5 us.
+ * class_map begins as it is by default: so it comes out of the library's file, with the pages around it, and nobody writes
+ * to it. Filled at each start it took two page faults and 10 000 instructions, 5 us.
  */
 enum { MAPPED_MAX = 32 * 1024 }; /* TARN_MAX_POOLED's default */
 
