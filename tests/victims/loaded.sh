@@ -26,12 +26,12 @@ lives() { works "$@" && expect "  without a word" empty_file "$2.tarn.err"; }
 lives "libraries that allocate as they come and go" plugins "$loaded" plugins 30
 lives "RTLD_DEEPBIND: its own pairs" deep "$loaded" deep
 run_as tarn deep-cross LD_PRELOAD="$library" "$loaded" deep-cross
-# It has glibc's malloc, and frees there what libc had of ours: as under every other malloc that is preloaded.
-if grep -q 'invalid pointer' deep-cross.tarn.err; then
-    echo "differs: RTLD_DEEPBIND: blocks that cross: $(head -n 1 deep-cross.tarn.err)"
-else
-    expect "RTLD_DEEPBIND: blocks that cross are said to end the program" false
-fi
+# It has glibc's malloc, and frees there what libc had of ours: as under every other malloc that is preloaded. With which word
+# glibc ends it, or whether it comes to one, hangs on what lies before the block: under TARN_HARDEN that is a secret.
+case $(cat deep-cross.tarn.status) in
+134 | 139) echo "differs: RTLD_DEEPBIND: blocks that cross: $(head -n 1 deep-cross.tarn.err)" ;;
+*) expect "RTLD_DEEPBIND: blocks that cross are said to end the program" false ;;
+esac
 lives "tarn loads where it is already" itself "$loaded" itself "$library"
 expect "  as it is" matches '^came' itself.tarn.out
 plain itself-late "$loaded" itself "$library"
