@@ -9,6 +9,7 @@
 #include <malloc.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -237,6 +238,37 @@ static void unshare_beside_helper(void)
     _exit(victim_verdict());
 }
 
+/* A descriptor of the user namespace of a child that has its own. */
+static int others_namespace(pid_t *other)
+{
+    int ready[2];
+    char path[40], byte;
+    expect(pipe(ready) == 0);
+    *other = fork();
+    if (*other == 0) {
+        expect(unshare(CLONE_NEWUSER) == 0 && write(ready[1], "", 1) == 1);
+        pause();
+    }
+    expect(read(ready[0], &byte, 1) == 1);
+    snprintf(path, sizeof path, "/proc/%d/ns/user", (int)*other);
+    return open(path, O_RDONLY);
+}
+
+static void setns_beside_helper(void)
+{
+    pid_t other;
+    int namespace = others_namespace(&other);
+    usleep(1000000);
+    take_all();
+    free_all();
+    expect(tarn_gc == NULL || threads() == 2);
+    errno = 0;
+    expect(setns(namespace, CLONE_NEWUSER) == 0 && errno == 0);
+    expect(threads() == 1);
+    expect(kill(other, SIGKILL) == 0 && waitpid(other, NULL, 0) == other);
+    _exit(victim_verdict());
+}
+
 /* The kernel grants it only to a program with one thread. */
 static void unshare_while_it_works(void)
 {
@@ -246,6 +278,7 @@ static void unshare_while_it_works(void)
     }
     for (int i = 0; i < 3; i++)
         expect(child_of(unshare_beside_helper) == 0);
+    expect(child_of(setns_beside_helper) == 0);
 }
 
 static void collect(void)

@@ -18,7 +18,7 @@ lives "none is made in a child of vfork" vfork
 lives "the process exits while it works" exit
 lives "the process ends with its own last thread" last
 lives "a thread is refused" refused
-lives "a user namespace is for who is alone" unshare
+lives "a user namespace is for who is alone, its own or another's" unshare
 tarn nodefer "$victims/nodefer"
 expect "a handler with SA_NODEFER strikes pthread_create" same_text "$(cat nodefer.tarn.status) $(tail -n 1 nodefer.tarn.out)" "0 done"
 expect "  and none is made there" matches '^1 threads' nodefer.tarn.out
