@@ -55,6 +55,13 @@ tell_\name:
     .cfi_endproc
 .endm
 
+/* A part of the sequence: on it goes if the kernel still knows. */
+.macro IF_TOLD name word sequence
+hit_\name:
+    cmpq \sequence, %fs:(\word)
+    jne tell_\name
+.endm
+
 /* `places` in %r10; `bound` is where the bin is empty or full. */
 .macro FIND_TOP self bound missed
     movzwl (%r10, %r9, 2), %esi
@@ -73,9 +80,7 @@ tell_\name:
 .endm
 
 .macro POP name missed word self sequence
-hit_\name:
-    cmpq \sequence, %fs:(\word)
-    jne tell_\name
+    IF_TOLD \name \word \sequence
     leaq class_map(%rip), %r10
     FIND_TOP \self HIT_CACHE_BASE \missed
     movq -8(%r10), %rax
@@ -93,9 +98,7 @@ hit_\name:
 .endm
 
 .macro PUSH name missed word self sequence
-hit_\name:
-    cmpq \sequence, %fs:(\word)
-    jne tell_\name
+    IF_TOLD \name \word \sequence
     movq region + HIT_REGION_PLACES(%rip), %r10
     FIND_TOP \self HIT_CACHE_LIMIT \missed
     movq %rdi, (%r10) /* above the top: nobody's until the commit */

@@ -87,9 +87,9 @@ static NOINLINE void start_once(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     if (thread_busy > 0)
         return;
-    thread_busy++;
+    thread_enter();
     pthread_once(&once, start);
-    thread_busy--;
+    thread_leave();
 }
 
 void heap_start(void)
